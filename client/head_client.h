@@ -1,0 +1,106 @@
+#ifndef MYRIAD_CLIENT_HEAD_CLIENT_H_
+#define MYRIAD_CLIENT_HEAD_CLIENT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "head/head_spec.h"
+
+namespace myriad {
+
+// What the ranks of a run exchange among themselves in compute at the worker. The worker implements it over c10d; one rank alone needs none
+// (SingleRankExchange). Every rank must call the same methods in the same order. Tensors are float32 on the exchange's device.
+class RankExchange {
+ public:
+  virtual ~RankExchange() = default;
+  virtual int rank() const = 0;
+  virtual int rank_count() const = 0;
+  // Rows of all ranks in rank order. `rows` is B_r x D; `rank_sizes[r]` = B_r, known to all (FetchStepResponse).
+  virtual absl::StatusOr<at::Tensor> AllGatherRows(const at::Tensor& rows, absl::Span<const int64_t> rank_sizes) = 0;
+  // The sum over ranks of `rows` (B x D), of which this rank gets its own B_r rows.
+  virtual absl::StatusOr<at::Tensor> ReduceScatterRows(const at::Tensor& rows, absl::Span<const int64_t> rank_sizes) = 0;
+};
+
+// One rank: everything is its own already.
+std::unique_ptr<RankExchange> MakeSingleRankExchange();
+
+// One chunk of one step of this rank.
+struct StepInput {
+  int64_t step = 0;
+  int chunk = 0;
+  int chunk_count = 1;
+  bool evaluate = false;                  // Loss and dX only; nothing moves.
+  double learning_rate = 0.0;             // Before the head's rate_scale.
+  at::Tensor embeddings;                  // B_r x D float32, any device; may have 0 rows.
+  absl::Span<const int64_t> labels;       // B_r class ids.
+  absl::Span<const int64_t> step_labels;  // Chunk 0 of several: the labels of all of this rank's chunks; else empty.
+};
+
+struct StepResult {
+  at::Tensor embedding_gradients;  // B_r x D float32, on the embeddings' device; summed over the shards.
+  double loss = 0.0;               // This chunk's part of the step's loss; the same on all ranks.
+  int64_t sample_count = 0;        // Of the chunk, all ranks.
+  int64_t target_count = 0;
+  double target_cosine_sum = 0.0;
+  int64_t row_count = 0;   // Rows of the step over all shards.
+  int64_t wire_bytes = 0;  // Payload of embeddings, labels, gradients and rows that this rank sent and received.
+};
+
+// A head as one rank of a run sees it: all shards behind one object. Thread-compatible: one step at a time.
+//
+// Retries: UNAVAILABLE with backoff until `shard_wait`, then DATA_LOSS naming the shard; ABORTED steps with the attempt that the shards
+// name, up to `max_attempts`. Both are safe: a repeat of a mutating call does nothing. Every RPC has a deadline.
+class HeadClient {
+ public:
+  struct Options {
+    HeadSpec head;
+    TrainingSpec training;
+    std::vector<std::string> shard_addresses;  // host:port of all K shards in order.
+    int rank = 0;
+    int rank_count = 1;
+    absl::Duration step_deadline = absl::Seconds(20);  // Given to the shards; the client's own is longer.
+    absl::Duration shard_wait = absl::Seconds(10);
+    int max_attempts = 5;
+    DataType wire_dtype = DataType::kFloat32;  // Of embeddings and their gradients.
+    RankExchange* exchange = nullptr;          // Required for Placement::kWorker with several ranks; outlives the client.
+  };
+
+  // Makes the channels. Errors: INVALID_ARGUMENT (no address, a spec out of range).
+  static absl::StatusOr<std::unique_ptr<HeadClient>> Create(const Options& options);
+  virtual ~HeadClient() = default;
+
+  // Waits up to `timeout` until all shards answer. Errors: UNAVAILABLE naming the address that does not.
+  virtual absl::Status WaitForShards(absl::Duration timeout) = 0;
+
+  // The largest incarnation that any shard knows for the head, plus 1. Rank 0 calls it and gives the number to the other ranks.
+  virtual absl::StatusOr<int64_t> MintIncarnation() = 0;
+
+  // Opens the head on all shards. Returns the steps committed in its whole life, equal on all shards (else FAILED_PRECONDITION naming two).
+  virtual absl::StatusOr<int64_t> Open(int64_t incarnation) = 0;
+
+  // One chunk of a step at the placement of the TrainingSpec. Returns once the step is decided on all shards.
+  // Errors: as center_shard.proto; each starts with "shard K (address)".
+  virtual absl::StatusOr<StepResult> Step(const StepInput& input) = 0;
+
+  // Centers by class id (any order, of any shard) as stored, class_ids.size() x D. `exists`, if given, tells which are not virtual.
+  virtual absl::StatusOr<at::Tensor> FetchCenters(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) = 0;
+
+  // All rows that exist, shard by shard, in chunks: class ids, rows x D weights, rows x D slots (0 rows unless `with_slots`).
+  using RowVisitor = std::function<absl::Status(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots)>;
+  virtual absl::Status ReadRows(bool with_slots, const RowVisitor& visitor) = 0;
+
+  // Sets rows (any order, of any shard). `slots` may be undefined: zeros.
+  virtual absl::Status WriteRows(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) = 0;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_CLIENT_HEAD_CLIENT_H_

@@ -1,0 +1,79 @@
+#ifndef MYRIAD_HEAD_HEAD_SPEC_H_
+#define MYRIAD_HEAD_HEAD_SPEC_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace myriad {
+
+// How a stored number lies in memory, on disk and on the wire.
+enum class DataType { kFloat32, kBFloat16, kFloat16 };
+
+// Identity of a head's rows (design section 2). Two runs with equal specs but for `class_count` may use the same rows.
+struct HeadSpec {
+  std::string name;         // 1 to 64 letters, digits, '-' or '_'.
+  int64_t class_count = 0;  // N, in [1, 2^40].
+  int embedding_dim = 0;    // D, in [1, 65536].
+  DataType weight_dtype = DataType::kFloat32;
+  DataType slot_dtype = DataType::kFloat32;
+  uint64_t seed = 0;                // Of virtual rows and of the placement in partitions.
+  double initial_deviation = 0.01;  // Standard deviation of a virtual row's elements; > 0, finite.
+  int slots_per_row = 1;            // Optimizer slots of D numbers each: 1 for SGD with momentum.
+  int partition_count = 4096;       // P.
+
+  friend bool operator==(const HeadSpec& a, const HeadSpec& b);
+  friend bool operator!=(const HeadSpec& a, const HeadSpec& b) { return !(a == b); }
+};
+
+// The margin on the positive's cosine c and the scale from cosine to logit (design section 4).
+struct MarginOptions {
+  enum class Kind {
+    kCosFace,                 // z = s (c - m) (arXiv:1801.09414).
+    kArcFace,                 // z = s cos(theta + m) (arXiv:1801.07698), linear past pi - m.
+    kArcFaceStraightThrough,  // z = s cos(theta + m) everywhere, dz/dc = s.
+  };
+  Kind kind = Kind::kCosFace;
+  double margin = 0.35;  // m; radians for ArcFace, in [0, pi/2]; in [0, 2] for CosFace.
+  double scale = 32.0;   // s, in (0, 1024].
+};
+
+// Which rows a step uses (design section 5).
+struct SamplerOptions {
+  enum class Kind { kUniform, kAll, kAllSample, kPositivesOnly };
+  Kind kind = Kind::kUniform;
+  int64_t sample_count = 0;  // S over all shards, for kUniform (0..N) and kAllSample (1..N).
+  uint64_t seed = 0;
+};
+
+// torch.optim.SGD without dampening: v = mu v + g + lambda w; w -= rate v. Decoupled: v = mu v + g; w -= rate (v + lambda w).
+struct SgdOptions {
+  double momentum = 0.9;       // mu, in [0, 1).
+  double weight_decay = 5e-4;  // lambda, >= 0.
+  bool decoupled_weight_decay = false;
+  double rate_scale = 1.0;  // The head's factor on the step's learning rate, > 0.
+};
+
+enum class Placement { kShard, kWorker };
+
+// What a run chooses about a head. All ranks of a run have equal ones.
+struct TrainingSpec {
+  MarginOptions margin;
+  SamplerOptions sampler;
+  SgdOptions optimizer;
+  Placement placement = Placement::kShard;
+};
+
+// INVALID_ARGUMENT naming the first field out of range, its value and its range.
+absl::Status Validate(const HeadSpec& head);
+absl::Status Validate(const TrainingSpec& training, const HeadSpec& head);
+
+// OK if the specs are equal, else FAILED_PRECONDITION naming the first field that
+// differs and both values. `a_name` and `b_name` say whose they are, for example "shard 2" and "this run".
+absl::Status CheckSame(const HeadSpec& a, const std::string& a_name, const HeadSpec& b, const std::string& b_name);
+absl::Status CheckSame(const TrainingSpec& a, const std::string& a_name, const TrainingSpec& b, const std::string& b_name);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_HEAD_HEAD_SPEC_H_

@@ -1,0 +1,82 @@
+#ifndef MYRIAD_HEAD_SOFTMAX_SHARE_H_
+#define MYRIAD_HEAD_SOFTMAX_SHARE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "head/head_spec.h"
+#include "head/partial_denominator.h"
+
+namespace myriad {
+
+// One participant's part of the margin softmax of one step: a shard over its rows (compute at the shard), or a rank over its slice
+// (compute at the worker). The same mathematics for both (design section 4). With unit rows u_j = w_j/|w_j| and unit embeddings
+// e_i = x_i/|x_i|, cosines c_ij = e_i . u_j, logits z_ij = s c_ij (target: margin(c_iy)):
+//   Forward:   m_i, l_i over rows j != y_i;  U_i = sum_{j != y_i} exp(z_ij - m_i) u_j   (W is read once, nothing depends on log Z)
+//   dX:        dL/de_i = s exp(m_i - log Z_i) U_i / B + (p_iy - 1) (dz/dc)_i u_y / B,  then through the normalization:
+//              dL/dx_i = (g - (g . e_i) e_i) / |x_i|
+//   dW:        dL/du_j = sum_i exp(z_ij - m_i) [s exp(m_i - log Z_i)/B] e_i + target terms, then (h - (h . u_j) u_j) / |w_j|
+// so the exponentials are computed once and the merge only scales embeddings, never the n x B matrix. A target present elsewhere adds
+// nothing here. A sample without a target: gradient p/B. A row or embedding with norm below 1e-12: cosine 0, gradient 0, counted.
+//
+// Logits lie class-major (n x B): tiles over classes. When all of them fit `tile_bytes` they are kept from Forward to
+// RowGradients, else RowGradients recomputes each tile.
+//
+// Buffers are reused from step to step: one object lives as long as its head is open. Not thread-safe; one step at a time. CPU or CUDA by
+// the device of what comes in; on CPU the passes over rows are fused (their plain ATen counterparts are the CUDA path and the tests'
+// reference).
+class SoftmaxShare {
+ public:
+  struct Options {
+    MarginOptions margin;
+    int embedding_dim = 0;
+    int64_t tile_bytes = int64_t{32} << 20;
+  };
+  explicit SoftmaxShare(const Options& options);
+  ~SoftmaxShare();
+
+  // Begins a step over n rows: copies each row's D floats from `rows[j]` and normalises it, in one pass. CPU. The pointers are not kept.
+  void SetRows(absl::Span<const float* const> rows);
+  // The same from a dense n x D float32 tensor, on its device.
+  void SetRows(const at::Tensor& rows);
+  // For tests and the gather of n rows by other means: n as of the last SetRows.
+  int64_t row_count() const;
+  // Rows of the step with a norm below 1e-12.
+  int64_t degenerate_row_count() const;
+
+  // Runs a chunk's forward pass. `embeddings` is B x D float32 on the rows' device, contiguous; `target_rows[i]` is the row of y_i, or -1
+  // if this participant does not own it. May be called again for the next chunk after RowGradients (or instead of it: nothing moves).
+  // Errors: INVALID_ARGUMENT naming the sample whose embedding is not finite, or the row that is not.
+  absl::StatusOr<Denominators> Forward(const at::Tensor& embeddings, absl::Span<const int32_t> target_rows);
+  // Embeddings of the last Forward with a norm below 1e-12.
+  int64_t degenerate_embedding_count() const;
+
+  // This participant's share of dLoss/dX of the last Forward, B x D float32. `batch_size` is what gradients are divided by (all chunks).
+  at::Tensor EmbeddingGradients(const MergedDenominators& merged, int64_t batch_size);
+
+  // Adds the chunk's dLoss/du to the step's sum (the third product). After it, Forward may start the next chunk.
+  void AccumulateRowGradients(const MergedDenominators& merged, int64_t batch_size);
+
+  // True if all accumulated row gradients are finite. (A NaN must be refused before anything is applied.)
+  bool RowGradientsFinite() const;
+
+  // The accumulated dLoss/dw through the normalization, n x D float32: what a rank sends to the owners in compute at the worker.
+  at::Tensor RowGradients() const;
+
+  // The same gradients applied in one fused pass per row: weights[j] and momentum[j] (D floats each; CPU) move by SGD. The pointers are
+  // not kept. Requires: n rows, in the order of SetRows, holding what SetRows read.
+  void ApplySgd(const SgdOptions& sgd, double learning_rate, absl::Span<float* const> weights, absl::Span<float* const> momentum);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_HEAD_SOFTMAX_SHARE_H_

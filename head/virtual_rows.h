@@ -1,0 +1,17 @@
+#ifndef MYRIAD_HEAD_VIRTUAL_ROWS_H_
+#define MYRIAD_HEAD_VIRTUAL_ROWS_H_
+
+#include <cstdint>
+
+#include "head/head_spec.h"
+
+namespace myriad {
+
+// The value of a row that was never touched: element d of class c is uniform in +-deviation*sqrt(3) (so its standard deviation is
+// `initial_deviation`), from a counter-based generator of (seed, c, d). The same on every machine, build and thread count.
+// Writes head.embedding_dim floats to `out`. Thread-safe, no allocation.
+void FillVirtualRow(const HeadSpec& head, int64_t class_id, float* out);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_HEAD_VIRTUAL_ROWS_H_

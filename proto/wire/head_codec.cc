@@ -1,0 +1,183 @@
+#include "proto/wire/head_codec.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/matrix_codec.h"
+
+namespace myriad {
+
+absl::StatusOr<HeadSpec> ParseHeadSpec(const v1::HeadSpec& message) {
+  HeadSpec head;
+  head.name = message.name();
+  head.class_count = message.class_count();
+  head.embedding_dim = message.embedding_dim();
+  absl::StatusOr<DataType> weight_dtype = ParseDataType(message.weight_dtype());
+  if (!weight_dtype.ok()) return weight_dtype.status();
+  head.weight_dtype = *weight_dtype;
+  absl::StatusOr<DataType> slot_dtype = ParseDataType(message.slot_dtype());
+  if (!slot_dtype.ok()) return slot_dtype.status();
+  head.slot_dtype = *slot_dtype;
+  head.seed = message.seed();
+  head.initial_deviation = message.initial_deviation() == 0 ? HeadSpec().initial_deviation : message.initial_deviation();
+  head.slots_per_row = 1;  // SgdSlots, the only kind.
+  head.partition_count = message.partition_count() == 0 ? HeadSpec().partition_count : message.partition_count();
+  if (absl::Status status = Validate(head); !status.ok()) return status;
+  return head;
+}
+
+v1::HeadSpec ToProto(const HeadSpec& head) {
+  v1::HeadSpec message;
+  message.set_name(head.name);
+  message.set_class_count(head.class_count);
+  message.set_embedding_dim(head.embedding_dim);
+  message.set_weight_dtype(ToProto(head.weight_dtype));
+  message.set_slot_dtype(ToProto(head.slot_dtype));
+  message.set_seed(head.seed);
+  message.set_initial_deviation(head.initial_deviation);
+  message.mutable_sgd_slots();
+  message.set_partition_count(head.partition_count);
+  return message;
+}
+
+absl::StatusOr<TrainingSpec> ParseTrainingSpec(const v1::TrainingSpec& message, const HeadSpec& head) {
+  TrainingSpec training;
+  switch (message.margin_case()) {
+    case v1::TrainingSpec::kCosface:
+      training.margin.kind = MarginOptions::Kind::kCosFace;
+      training.margin.margin = message.cosface().margin();
+      break;
+    case v1::TrainingSpec::kArcface:
+      training.margin.kind = message.arcface().gradient() == v1::ARC_FACE_GRADIENT_STRAIGHT_THROUGH
+                                 ? MarginOptions::Kind::kArcFaceStraightThrough
+                                 : MarginOptions::Kind::kArcFace;
+      training.margin.margin = message.arcface().margin();
+      break;
+    case v1::TrainingSpec::MARGIN_NOT_SET: return absl::InvalidArgumentError("training.margin is not set: use cosface or arcface");
+  }
+  training.margin.scale = message.scale();
+  switch (message.sampler_case()) {
+    case v1::TrainingSpec::kUniform:
+      training.sampler.kind = SamplerOptions::Kind::kUniform;
+      training.sampler.sample_count = message.uniform().sample_count();
+      break;
+    case v1::TrainingSpec::kAll: training.sampler.kind = SamplerOptions::Kind::kAll; break;
+    case v1::TrainingSpec::kAllSample:
+      training.sampler.kind = SamplerOptions::Kind::kAllSample;
+      training.sampler.sample_count = message.all_sample().sample_count();
+      break;
+    case v1::TrainingSpec::kPositivesOnly: training.sampler.kind = SamplerOptions::Kind::kPositivesOnly; break;
+    case v1::TrainingSpec::SAMPLER_NOT_SET:
+      return absl::InvalidArgumentError("training.sampler is not set: use uniform, all, all_sample or positives_only");
+  }
+  training.sampler.seed = message.sampling_seed();
+  if (message.optimizer_case() != v1::TrainingSpec::kSgd) return absl::InvalidArgumentError("training.optimizer is not set: use sgd");
+  training.optimizer.momentum = message.sgd().momentum();
+  training.optimizer.weight_decay = message.sgd().weight_decay();
+  training.optimizer.decoupled_weight_decay = message.sgd().decoupled_weight_decay();
+  training.optimizer.rate_scale = message.sgd().rate_scale() == 0 ? 1.0 : message.sgd().rate_scale();
+  training.placement = message.placement() == v1::PLACEMENT_WORKER ? Placement::kWorker : Placement::kShard;
+  if (absl::Status status = Validate(training, head); !status.ok()) return status;
+  return training;
+}
+
+v1::TrainingSpec ToProto(const TrainingSpec& training) {
+  v1::TrainingSpec message;
+  switch (training.margin.kind) {
+    case MarginOptions::Kind::kCosFace: message.mutable_cosface()->set_margin(training.margin.margin); break;
+    case MarginOptions::Kind::kArcFace:
+      message.mutable_arcface()->set_margin(training.margin.margin);
+      message.mutable_arcface()->set_gradient(v1::ARC_FACE_GRADIENT_EXACT);
+      break;
+    case MarginOptions::Kind::kArcFaceStraightThrough:
+      message.mutable_arcface()->set_margin(training.margin.margin);
+      message.mutable_arcface()->set_gradient(v1::ARC_FACE_GRADIENT_STRAIGHT_THROUGH);
+      break;
+  }
+  message.set_scale(training.margin.scale);
+  switch (training.sampler.kind) {
+    case SamplerOptions::Kind::kUniform: message.mutable_uniform()->set_sample_count(training.sampler.sample_count); break;
+    case SamplerOptions::Kind::kAll: message.mutable_all(); break;
+    case SamplerOptions::Kind::kAllSample: message.mutable_all_sample()->set_sample_count(training.sampler.sample_count); break;
+    case SamplerOptions::Kind::kPositivesOnly: message.mutable_positives_only(); break;
+  }
+  message.set_sampling_seed(training.sampler.seed);
+  message.mutable_sgd()->set_momentum(training.optimizer.momentum);
+  message.mutable_sgd()->set_weight_decay(training.optimizer.weight_decay);
+  message.mutable_sgd()->set_decoupled_weight_decay(training.optimizer.decoupled_weight_decay);
+  message.mutable_sgd()->set_rate_scale(training.optimizer.rate_scale);
+  message.set_placement(training.placement == Placement::kWorker ? v1::PLACEMENT_WORKER : v1::PLACEMENT_SHARD);
+  return message;
+}
+
+absl::StatusOr<Denominators> ParseDenominators(const v1::Denominators& message, int64_t sample_count) {
+  Denominators result;
+  absl::StatusOr<std::vector<float>> max_logit = DecodeArray<float>(message.max_logit(), "max_logit");
+  absl::StatusOr<std::vector<double>> sum_exp = DecodeArray<double>(message.sum_exp(), "sum_exp");
+  absl::StatusOr<std::vector<int32_t>> target_index = DecodeArray<int32_t>(message.target_index(), "target_index");
+  absl::StatusOr<std::vector<double>> target_logit = DecodeArray<double>(message.target_logit(), "target_logit");
+  absl::StatusOr<std::vector<float>> target_cosine = DecodeArray<float>(message.target_cosine(), "target_cosine");
+  for (const absl::Status& status :
+       {max_logit.status(), sum_exp.status(), target_index.status(), target_logit.status(), target_cosine.status()}) {
+    if (!status.ok()) return status;
+  }
+  const size_t targets = target_index->size();
+  if (max_logit->size() != sample_count || sum_exp->size() != sample_count || target_logit->size() != targets ||
+      target_cosine->size() != targets) {
+    return absl::InvalidArgumentError(absl::StrCat("denominators: ", max_logit->size(), " maxima, ", sum_exp->size(), " sums, ", targets,
+                                                   " targets, ", target_logit->size(), " target logits, ", target_cosine->size(),
+                                                   " target cosines for ", sample_count, " samples"));
+  }
+  int32_t last = -1;
+  for (int32_t index : *target_index) {
+    if (index <= last || index >= sample_count) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("denominators: target index ", index, " is not increasing in [0, ", sample_count, ")"));
+    }
+    last = index;
+  }
+  result.max_logit = *std::move(max_logit);
+  result.sum_exp = *std::move(sum_exp);
+  result.target_index = *std::move(target_index);
+  result.target_logit = *std::move(target_logit);
+  result.target_cosine = *std::move(target_cosine);
+  return result;
+}
+
+v1::Denominators ToProto(const Denominators& denominators) {
+  v1::Denominators message;
+  message.set_max_logit(EncodeArray<float>(denominators.max_logit));
+  message.set_sum_exp(EncodeArray<double>(denominators.sum_exp));
+  message.set_target_index(EncodeArray<int32_t>(denominators.target_index));
+  message.set_target_logit(EncodeArray<double>(denominators.target_logit));
+  message.set_target_cosine(EncodeArray<float>(denominators.target_cosine));
+  return message;
+}
+
+absl::StatusOr<MergedDenominators> ParseMerged(const v1::MergedDenominators& message) {
+  MergedDenominators merged;
+  absl::StatusOr<std::vector<double>> log_z = DecodeArray<double>(message.log_z(), "log_z");
+  if (!log_z.ok()) return log_z.status();
+  merged.log_z = *std::move(log_z);
+  merged.target_present.assign(message.target_present().begin(), message.target_present().end());
+  if (merged.target_present.size() != merged.log_z.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("merged denominators: ", merged.target_present.size(), " target flags for ", merged.log_z.size(), " samples"));
+  }
+  merged.loss_sum = message.loss_sum();
+  merged.target_cosine_sum = message.target_cosine_sum();
+  merged.target_count = message.target_count();
+  return merged;
+}
+
+v1::MergedDenominators ToProto(const MergedDenominators& merged) {
+  v1::MergedDenominators message;
+  message.set_log_z(EncodeArray<double>(merged.log_z));
+  message.set_target_present(EncodeArray<uint8_t>(merged.target_present));
+  message.set_loss_sum(merged.loss_sum);
+  message.set_target_cosine_sum(merged.target_cosine_sum);
+  message.set_target_count(merged.target_count);
+  return message;
+}
+
+}  // namespace myriad
