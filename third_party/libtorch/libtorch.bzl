@@ -13,21 +13,11 @@ def _libtorch_impl(ctx):
         if entry.basename != "google":
             ctx.symlink(entry, "include/" + entry.basename)
     ctx.symlink(root.get_child("torch").get_child("lib"), "lib")
-    nvidia = root.get_child("nvidia")
-    if nvidia.exists:
-        ctx.symlink(nvidia, "nvidia")
-    rpaths = ["-Wl,-rpath,%s/torch/lib" % home]
-    cuda_dirs = []
-    if nvidia.exists:
-        for part in nvidia.readdir():
-            lib = part.get_child("lib")
-            if lib.exists:
-                rpaths.append("-Wl,-rpath,%s" % lib)
-                cuda_dirs.append("-L%s" % lib)
+    if root.get_child("nvidia").exists:
+        ctx.symlink(root.get_child("nvidia"), "nvidia")
     ctx.template("BUILD.bazel", Label("//third_party/libtorch:libtorch.BUILD.tpl"), {
         "%{lib}": "%s/torch/lib" % home,
-        "%{rpaths}": "\n".join(['        "%s",' % r for r in rpaths]),
-        "%{cuda_dirs}": "\n".join(['        "%s",' % d for d in cuda_dirs]),
+        "%{nvidia}": "%s/nvidia" % home,
     })
 
 libtorch = repository_rule(
