@@ -23,7 +23,7 @@ ONLY_IN = {
     "torch/csrc/distributed/": ("worker/",),
     "torch/nn": ("worker/",),
     "grpcpp/": ("server/", "client/", "worker/", "proto/wire/"),
-    "CLI/": ("server/main", "client/main", "client/", "worker/main", "worker/"),
+    "CLI/": ("server/", "client/", "worker/"),
 }
 
 
