@@ -44,14 +44,24 @@ struct StepInput {
   absl::Span<const int64_t> step_labels;  // Chunk 0 of several: the labels of all of this rank's chunks; else empty.
 };
 
+// Seconds of a step's phases on the slowest shard (compute at the shard).
+struct ShardSeconds {
+  double gather = 0.0;          // Rows gathered, from the last rank's arrival.
+  double forward = 0.0;         // Logits and partial denominators.
+  double vote = 0.0;            // Waiting for the reducer.
+  double previous_apply = 0.0;  // Of the step before: row gradients, optimizer, commit.
+};
+
 struct StepResult {
   at::Tensor embedding_gradients;  // B_r x D float32, on the embeddings' device; summed over the shards.
   double loss = 0.0;               // This chunk's part of the step's loss; the same on all ranks.
   int64_t sample_count = 0;        // Of the chunk, all ranks.
   int64_t target_count = 0;
   double target_cosine_sum = 0.0;
-  int64_t row_count = 0;   // Rows of the step over all shards.
-  int64_t wire_bytes = 0;  // Payload of embeddings, labels, gradients and rows that this rank sent and received.
+  int64_t row_count = 0;         // Rows of the step over all shards.
+  int64_t degenerate_count = 0;  // Rows and embeddings with a norm below 1e-12, as each participant counted them.
+  int64_t wire_bytes = 0;        // Messages that this rank sent and received for the decided attempt, gRPC prefixes included.
+  ShardSeconds shard_seconds;
 };
 
 // A head as one rank of a run sees it: all shards behind one object. Thread-compatible: one step at a time.
@@ -86,18 +96,23 @@ class HeadClient {
   // Opens the head on all shards. Returns the steps committed in its whole life, equal on all shards (else FAILED_PRECONDITION naming two).
   virtual absl::StatusOr<int64_t> Open(int64_t incarnation) = 0;
 
-  // One chunk of a step at the placement of the TrainingSpec. Returns once the step is decided on all shards.
-  // Errors: as center_shard.proto; each starts with "shard K (address)".
+  // One chunk of a step at the placement of the TrainingSpec (EVALUATE: always at the shards). Returns once the step is decided on all
+  // shards. With several ranks, all call it with the same step and chunk.
+  // Errors: as center_shard.proto; each starts with "shard K (address)". INVALID_ARGUMENT too for embeddings that are no 2-d float32
+  // tensor with a row for each label, and for several chunks with compute at the worker.
   virtual absl::StatusOr<StepResult> Step(const StepInput& input) = 0;
 
-  // Centers by class id (any order, of any shard) as stored, class_ids.size() x D. `exists`, if given, tells which are not virtual.
+  // Centers by class id (any order, of any shard, repeats allowed) as stored, class_ids.size() x D on the CPU. `exists`, if given, tells
+  // which are not virtual. Errors: INVALID_ARGUMENT (a class out of range; names it).
   virtual absl::StatusOr<at::Tensor> FetchCenters(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) = 0;
 
-  // All rows that exist, shard by shard, in chunks: class ids, rows x D weights, rows x D slots (0 rows unless `with_slots`).
+  // All rows that exist, shard by shard, in chunks: class ids, rows x D weights, rows x D slots (0 rows unless `with_slots`); the tensors
+  // are valid during the visit. Errors: FAILED_PRECONDITION if the shards stand at different steps; the visitor's, which end it.
   using RowVisitor = std::function<absl::Status(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots)>;
   virtual absl::Status ReadRows(bool with_slots, const RowVisitor& visitor) = 0;
 
-  // Sets rows (any order, of any shard). `slots` may be undefined: zeros.
+  // Sets rows (any order, of any shard), in requests of some MiB that are each all or nothing. `slots` may be undefined: zeros.
+  // Errors: INVALID_ARGUMENT (a class out of range or given twice, shapes that do not fit).
   virtual absl::Status WriteRows(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) = 0;
 };
 

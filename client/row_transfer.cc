@@ -1,0 +1,236 @@
+#include "client/row_transfer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <ATen/Functions.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "proto/wire/matrix_codec.h"
+#include "proto/wire/status.h"
+
+namespace myriad {
+namespace {
+
+constexpr int64_t kIdsPerFetch = 65536;
+constexpr int64_t kBytesPerWrite = int64_t{4} << 20;
+constexpr absl::Duration kStreamDeadline = absl::Minutes(30);
+constexpr absl::Duration kBackoff = absl::Milliseconds(100);
+
+// Reads a stream from one shard to its end. `open` starts it (again); `take` gets each message and may end it with an error. A stream
+// broken by UNAVAILABLE before its first message starts again until `shard_wait` has passed; `restartable` says that one broken later may
+// start again too.
+template <typename Response>
+absl::Status ReadStream(const ShardClient& shard, const CallPolicy& policy, bool restartable,
+                        const std::function<std::unique_ptr<grpc::ClientReader<Response>>(grpc::ClientContext*)>& open,
+                        const std::function<absl::Status(const Response&)>& take) {
+  absl::Time unavailable_since = absl::InfiniteFuture();
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + policy.deadline));
+    const std::unique_ptr<grpc::ClientReader<Response>> reader = open(&context);
+    Response response;
+    absl::Status taken;
+    bool any = false;
+    while (taken.ok() && reader->Read(&response)) {
+      any = true;
+      taken = take(response);
+    }
+    if (!taken.ok()) context.TryCancel();
+    const grpc::Status ended = reader->Finish();
+    if (!taken.ok()) return taken;
+    if (ended.ok()) return absl::OkStatus();
+    if (ended.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": no answer within ", absl::FormatDuration(policy.deadline)));
+    }
+    if (ended.error_code() != grpc::StatusCode::UNAVAILABLE || (any && !restartable)) return Annotate(FromGrpcStatus(ended), shard.Name());
+    unavailable_since = std::min(unavailable_since, absl::Now());
+    if (absl::Now() - unavailable_since >= policy.shard_wait) {
+      return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": cannot be reached for ", absl::FormatDuration(policy.shard_wait),
+                                                         ": ", ended.error_message()));
+    }
+    absl::SleepFor(kBackoff);
+  }
+}
+
+absl::Status Malformed(const ShardClient& shard, const std::string& what) {
+  return absl::InternalError(absl::StrCat(shard.Name(), ": answered ", what));
+}
+
+}  // namespace
+
+RowTransfer::RowTransfer(const HeadSpec& head, std::vector<ShardClient*> shards, const CallPolicy& policy)
+    : head_(head), partitions_(head.class_count, head.seed, head.partition_count), shards_(std::move(shards)), policy_(policy) {}
+
+absl::StatusOr<std::vector<std::vector<int64_t>>> RowTransfer::Route(absl::Span<const int64_t> class_ids) const {
+  std::vector<std::vector<int64_t>> positions(shards_.size());
+  for (size_t i = 0; i < class_ids.size(); ++i) {
+    if (class_ids[i] < 0 || class_ids[i] >= head_.class_count) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("class ", class_ids[i], " is outside [0, ", head_.class_count, ") of head '", head_.name, "'"));
+    }
+    positions[partitions_.ShardOfClass(class_ids[i], static_cast<int>(shards_.size()))].push_back(i);
+  }
+  for (std::vector<int64_t>& shard_positions : positions) {
+    std::stable_sort(shard_positions.begin(), shard_positions.end(), [&](int64_t a, int64_t b) { return class_ids[a] < class_ids[b]; });
+  }
+  return positions;
+}
+
+absl::StatusOr<at::Tensor> RowTransfer::Fetch(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) const {
+  absl::StatusOr<std::vector<std::vector<int64_t>>> positions = Route(class_ids);
+  if (!positions.ok()) return positions.status();
+  at::Tensor centers = at::empty({static_cast<int64_t>(class_ids.size()), head_.embedding_dim}, at::kFloat);
+  if (exists != nullptr) exists->assign(class_ids.size(), false);
+  for (size_t k = 0; k < shards_.size(); ++k) {
+    absl::Span<const int64_t> rest = (*positions)[k];
+    while (!rest.empty()) {
+      // A class asked for twice stays in one request.
+      size_t count = std::min<size_t>(rest.size(), kIdsPerFetch);
+      while (count < rest.size() && class_ids[rest[count]] == class_ids[rest[count - 1]]) ++count;
+      absl::Status status = FetchFromShard(*shards_[k], class_ids, rest.first(count), &centers, exists);
+      if (!status.ok()) return status;
+      rest.remove_prefix(count);
+    }
+  }
+  return centers;
+}
+
+absl::Status RowTransfer::FetchFromShard(ShardClient& shard, absl::Span<const int64_t> class_ids, absl::Span<const int64_t> positions,
+                                         at::Tensor* centers, std::vector<bool>* exists) const {
+  std::vector<int64_t> wanted;
+  for (int64_t position : positions) {
+    if (wanted.empty() || wanted.back() != class_ids[position]) wanted.push_back(class_ids[position]);
+  }
+  v1::FetchCentersRequest request;
+  request.set_head(head_.name);
+  request.set_class_ids(EncodeArray<int64_t>(wanted));
+  size_t next = 0;  // In `positions`.
+  const size_t row_bytes = head_.embedding_dim * sizeof(float);
+  const auto open = [&](grpc::ClientContext* context) {
+    next = 0;
+    return shard.centers().FetchCenters(context, request);
+  };
+  const auto take = [&](const v1::FetchCentersResponse& response) -> absl::Status {
+    absl::StatusOr<std::vector<int64_t>> ids = DecodeArray<int64_t>(response.class_ids(), "class_ids");
+    if (!ids.ok()) return Malformed(shard, std::string(ids.status().message()));
+    absl::StatusOr<at::Tensor> rows = ViewMatrix(response.centers(), head_.embedding_dim, "centers");
+    if (!rows.ok()) return Malformed(shard, std::string(rows.status().message()));
+    if (rows->size(0) != static_cast<int64_t>(ids->size()) || response.exists().size() != ids->size()) {
+      return Malformed(shard,
+                       absl::StrCat(rows->size(0), " centers and ", response.exists().size(), " flags for ", ids->size(), " classes"));
+    }
+    const char* const data = reinterpret_cast<const char*>(rows->const_data_ptr<float>());
+    for (size_t j = 0; j < ids->size(); ++j) {
+      if (next == positions.size() || class_ids[positions[next]] != (*ids)[j]) {
+        return Malformed(shard, absl::StrCat("class ", (*ids)[j], ", which is not next in the request"));
+      }
+      for (; next < positions.size() && class_ids[positions[next]] == (*ids)[j]; ++next) {
+        std::memcpy(reinterpret_cast<char*>(centers->data_ptr<float>()) + positions[next] * row_bytes, data + j * row_bytes, row_bytes);
+        if (exists != nullptr) (*exists)[positions[next]] = response.exists()[j] != 0;
+      }
+    }
+    return absl::OkStatus();
+  };
+  absl::Status status = ReadStream<v1::FetchCentersResponse>(shard, policy_, /*restartable=*/true, open, take);
+  if (!status.ok()) return status;
+  return next == positions.size() ? absl::OkStatus() : Malformed(shard, absl::StrCat("only ", next, " of ", positions.size(), " centers"));
+}
+
+absl::Status RowTransfer::Read(bool with_slots, const HeadClient::RowVisitor& visitor) const {
+  int64_t first_steps = -1;
+  const ShardClient* first_shard = nullptr;
+  for (ShardClient* shard : shards_) {
+    int64_t steps = -1;
+    if (absl::Status status = ReadShard(*shard, with_slots, visitor, &steps); !status.ok()) return status;
+    if (steps < 0) continue;  // No row: nothing to be at odds with.
+    if (first_shard == nullptr) {
+      first_shard = shard;
+      first_steps = steps;
+    } else if (steps != first_steps) {
+      return absl::FailedPreconditionError(absl::StrCat(shard->Name(), ": stands at step ", steps, ", but ", first_shard->Name(),
+                                                        " at step ", first_steps, ": rows cannot be read while a run goes on"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RowTransfer::ReadShard(ShardClient& shard, bool with_slots, const HeadClient::RowVisitor& visitor,
+                                    int64_t* committed_steps) const {
+  v1::ReadRowsRequest request;
+  request.set_head(head_.name);
+  request.set_with_slots(with_slots);
+  const auto open = [&](grpc::ClientContext* context) { return shard.admin().ReadRows(context, request); };
+  const auto take = [&](const v1::ReadRowsResponse& response) -> absl::Status {
+    absl::StatusOr<std::vector<int64_t>> ids = DecodeArray<int64_t>(response.class_ids(), "class_ids");
+    if (!ids.ok()) return Malformed(shard, std::string(ids.status().message()));
+    absl::StatusOr<at::Tensor> weights = ViewMatrix(response.centers(), head_.embedding_dim, "centers");
+    if (!weights.ok()) return Malformed(shard, std::string(weights.status().message()));
+    absl::StatusOr<at::Tensor> slots = ViewMatrix(response.slots(), int64_t{head_.slots_per_row} * head_.embedding_dim, "slots");
+    if (!slots.ok()) return Malformed(shard, std::string(slots.status().message()));
+    const int64_t rows = ids->size();
+    if (weights->size(0) != rows || slots->size(0) != (with_slots ? rows : 0)) {
+      return Malformed(shard, absl::StrCat(weights->size(0), " centers and ", slots->size(0), " rows of slots for ", rows, " classes"));
+    }
+    *committed_steps = response.committed_steps();
+    return visitor(*ids, *weights, *slots);
+  };
+  CallPolicy policy = policy_;
+  policy.deadline = kStreamDeadline;
+  return ReadStream<v1::ReadRowsResponse>(shard, policy, /*restartable=*/false, open, take);
+}
+
+absl::Status RowTransfer::Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const {
+  const int64_t rows = class_ids.size();
+  const int64_t slot_width = int64_t{head_.slots_per_row} * head_.embedding_dim;
+  const auto fits = [rows](const at::Tensor& t, int64_t cols) {
+    return t.dim() == 2 && t.size(0) == rows && t.size(1) == cols && t.scalar_type() == at::kFloat && t.device().is_cpu();
+  };
+  if (!weights.defined() || !fits(weights, head_.embedding_dim)) {
+    return absl::InvalidArgumentError(absl::StrCat("weights are not a ", rows, " x ", head_.embedding_dim, " float32 CPU tensor"));
+  }
+  if (slots.defined() && !fits(slots, slot_width)) {
+    return absl::InvalidArgumentError(absl::StrCat("slots are not a ", rows, " x ", slot_width, " float32 CPU tensor"));
+  }
+  absl::StatusOr<std::vector<std::vector<int64_t>>> positions = Route(class_ids);
+  if (!positions.ok()) return positions.status();
+  for (const std::vector<int64_t>& of_shard : *positions) {
+    for (size_t i = 1; i < of_shard.size(); ++i) {
+      if (class_ids[of_shard[i]] == class_ids[of_shard[i - 1]]) {
+        return absl::InvalidArgumentError(absl::StrCat("class ", class_ids[of_shard[i]], " is given twice"));
+      }
+    }
+  }
+  const int64_t rows_per_request = std::max<int64_t>(1, kBytesPerWrite / (head_.embedding_dim * static_cast<int64_t>(sizeof(float))));
+  // One request to each shard at a time, all shards at once.
+  for (int64_t begin = 0;; begin += rows_per_request) {
+    std::vector<v1::WriteRowsRequest> requests(shards_.size());
+    ShardCalls<v1::WriteRowsRequest, v1::WriteRowsResponse> calls(
+        [](ShardClient& shard, grpc::ClientContext* rpc, const v1::WriteRowsRequest* request, v1::WriteRowsResponse* response,
+           PendingCalls::Done done) { shard.admin().async()->WriteRows(rpc, request, response, std::move(done)); },
+        policy_);
+    for (size_t k = 0; k < shards_.size(); ++k) {
+      const int64_t left = static_cast<int64_t>((*positions)[k].size()) - begin;
+      if (left <= 0) continue;
+      const absl::Span<const int64_t> part = absl::MakeConstSpan((*positions)[k]).subspan(begin, rows_per_request);
+      std::vector<int64_t> ids;
+      for (int64_t position : part) ids.push_back(class_ids[position]);
+      const at::Tensor index = at::from_blob(const_cast<int64_t*>(part.data()), {static_cast<int64_t>(part.size())}, at::kLong);
+      requests[k].set_head(head_.name);
+      requests[k].set_class_ids(EncodeArray<int64_t>(ids));
+      EncodeMatrix(weights.index_select(0, index), DataType::kFloat32, requests[k].mutable_centers());
+      if (slots.defined()) EncodeMatrix(slots.index_select(0, index), DataType::kFloat32, requests[k].mutable_slots());
+      calls.Start(shards_[k], &requests[k]);
+    }
+    if (calls.size() == 0) return absl::OkStatus();
+    if (absl::Status status = calls.Wait(); !status.ok()) return status;
+  }
+}
+
+}  // namespace myriad

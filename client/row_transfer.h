@@ -1,0 +1,44 @@
+#ifndef MYRIAD_CLIENT_ROW_TRANSFER_H_
+#define MYRIAD_CLIENT_ROW_TRANSFER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/head_client.h"
+#include "client/shard_calls.h"
+#include "client/shard_client.h"
+#include "head/head_spec.h"
+#include "head/partitions.h"
+
+namespace myriad {
+
+// Rows of a head to and from the shards that own them, outside of any step: HeadClient's FetchCenters, ReadRows and WriteRows. The shards
+// outlive it. Thread-compatible.
+class RowTransfer {
+ public:
+  RowTransfer(const HeadSpec& head, std::vector<ShardClient*> shards, const CallPolicy& policy);
+
+  absl::StatusOr<at::Tensor> Fetch(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) const;
+  absl::Status Read(bool with_slots, const HeadClient::RowVisitor& visitor) const;
+  absl::Status Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const;
+
+ private:
+  // For each shard the positions in `class_ids` of its classes, by increasing class id (equal ids next to each other).
+  absl::StatusOr<std::vector<std::vector<int64_t>>> Route(absl::Span<const int64_t> class_ids) const;
+  absl::Status FetchFromShard(ShardClient& shard, absl::Span<const int64_t> class_ids, absl::Span<const int64_t> positions,
+                              at::Tensor* centers, std::vector<bool>* exists) const;
+  absl::Status ReadShard(ShardClient& shard, bool with_slots, const HeadClient::RowVisitor& visitor, int64_t* committed_steps) const;
+
+  const HeadSpec head_;
+  const Partitions partitions_;
+  const std::vector<ShardClient*> shards_;
+  const CallPolicy policy_;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_CLIENT_ROW_TRANSFER_H_
