@@ -36,6 +36,7 @@ class SoftmaxShare {
     MarginOptions margin;
     int embedding_dim = 0;
     int64_t tile_bytes = int64_t{32} << 20;
+    bool plain_passes = false;  // Runs the CUDA path's plain ATen passes on the CPU too; for tests.
   };
   explicit SoftmaxShare(const Options& options);
   ~SoftmaxShare();

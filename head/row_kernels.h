@@ -1,0 +1,46 @@
+#ifndef MYRIAD_HEAD_ROW_KERNELS_H_
+#define MYRIAD_HEAD_ROW_KERNELS_H_
+
+#include <cstdint>
+
+namespace myriad {
+
+// Passes over one vector of `dim` floats in plain memory, vectorised. All are pure; thread-safe on different outputs.
+
+// The norm below which a row or an embedding counts as degenerate: its cosines and gradients are 0.
+constexpr double kMinNorm = 1e-12;
+
+struct NormalizedRow {
+  float inverse_norm;  // 1/|row|; 0 when degenerate or not finite.
+  bool finite;         // Whether all elements are.
+};
+// unit = row/|row|, or zeros when degenerate or not finite.
+NormalizedRow NormalizeRow(const float* row, int dim, float* unit);
+
+// Accumulated in double.
+double Dot(const float* a, const float* b, int dim);
+
+// y += factor x.
+void AddScaled(float factor, const float* x, int dim, float* y);
+
+// out = factor x.
+void Scale(float factor, const float* x, int dim, float* out);
+
+// The gradient through u = w/|w|: gradient = (gradient - (gradient . unit) unit) * inverse_norm.
+void ProjectRow(const float* unit, float inverse_norm, int dim, float* gradient);
+
+// SGD's constants in the arithmetic of the rows. v = momentum v + g + coupled_decay w;  w -= rate (v + decoupled_decay w).
+struct SgdStep {
+  float momentum;
+  float coupled_decay;
+  float decoupled_decay;
+  float rate;
+};
+void SgdRow(const SgdStep& step, const float* gradient, int dim, float* weights, float* velocity);
+
+// ProjectRow with unit = weights * inverse_norm, then SgdRow, reading each number from memory once.
+void ProjectAndSgdRow(const SgdStep& step, const float* gradient, float inverse_norm, int dim, float* weights, float* velocity);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_HEAD_ROW_KERNELS_H_
