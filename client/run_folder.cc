@@ -1,0 +1,112 @@
+#include "client/run_folder.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/file_util.h"
+#include "client/job_config.h"
+
+namespace myriad {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
+    if (text.empty()) text = absl::StrCat(line + 1, ":", column + 1, ": ", message);
+  }
+  std::string text;
+};
+
+}  // namespace
+
+absl::StatusOr<RunFolder> RunFolder::Create(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (fs::exists(status)) {
+    if (!fs::is_directory(status)) return absl::FailedPreconditionError(absl::StrCat("run folder ", path, " is a file"));
+    const bool empty = fs::is_empty(path, error);
+    if (error) return ErrnoStatus(error.value(), path);
+    if (!empty) return absl::FailedPreconditionError(absl::StrCat("run folder ", path, " is not empty; name another with --run-dir"));
+  }
+  return Join(path);
+}
+
+absl::StatusOr<RunFolder> RunFolder::Join(const std::string& path) {
+  for (const std::string& folder : {path, JoinPath(path, "logs"), JoinPath(path, "head")}) {
+    if (absl::Status status = MakeFolders(folder); !status.ok()) return status;
+  }
+  return RunFolder(path);
+}
+
+absl::StatusOr<RunFolder> RunFolder::Open(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return absl::NotFoundError(absl::StrCat("run folder ", path, " does not exist"));
+  RunFolder folder(path);
+  if (!fs::exists(folder.config_path(), error)) {
+    return absl::NotFoundError(absl::StrCat(path, " is not a run folder: it has no config.textproto"));
+  }
+  return folder;
+}
+
+std::string RunFolder::config_path() const { return JoinPath(path_, "config.textproto"); }
+std::string RunFolder::metrics_path() const { return JoinPath(path_, "metrics.jsonl"); }
+std::string RunFolder::backbone_path() const { return JoinPath(path_, "backbone.safetensors"); }
+std::string RunFolder::server_log_path(int shard) const { return JoinPath(path_, absl::StrCat("logs/server-", shard, ".log")); }
+std::string RunFolder::worker_log_path(int rank) const { return JoinPath(path_, absl::StrCat("logs/worker-", rank, ".log")); }
+std::string RunFolder::head_folder(const std::string& head) const { return JoinPath(path_, absl::StrCat("head/", head)); }
+std::string RunFolder::head_info_path(const std::string& head) const { return JoinPath(head_folder(head), "head.textproto"); }
+std::string RunFolder::identities_path(const std::string& head) const { return JoinPath(head_folder(head), "identities.tsv"); }
+
+absl::StatusOr<std::vector<std::string>> RunFolder::HeadNames() const {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(JoinPath(path_, "head"), error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    std::error_code ignored;
+    if (fs::exists(head_info_path(name), ignored)) names.push_back(name);
+  }
+  if (error) return ErrnoStatus(error.value(), JoinPath(path_, "head"));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::Status RunFolder::WriteConfig(const config::v1::JobConfig& config) const {
+  return WriteFileAtomically(config_path(), PrintJobConfig(config));
+}
+
+absl::StatusOr<config::v1::JobConfig> RunFolder::ReadConfig() const { return LoadJobConfig(config_path()); }
+
+absl::Status RunFolder::WriteHeadInfo(const v1::HeadInfo& info) const {
+  const std::string& name = info.head().name();
+  if (absl::Status status = MakeFolders(head_folder(name)); !status.ok()) return status;
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(info, &text);
+  return WriteFileAtomically(head_info_path(name), text);
+}
+
+absl::StatusOr<v1::HeadInfo> RunFolder::ReadHeadInfo(const std::string& head) const {
+  const std::string path = head_info_path(head);
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) {
+    const absl::StatusOr<std::vector<std::string>> names = HeadNames();
+    const std::string known = names.ok() && !names->empty() ? absl::StrCat("it has ", absl::StrJoin(*names, ", ")) : "it has none yet";
+    return absl::NotFoundError(absl::StrCat("run folder ", path_, " has no head '", head, "'; ", known));
+  }
+  if (!text.ok()) return text.status();
+  FirstError error;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  v1::HeadInfo info;
+  if (!parser.ParseFromString(*text, &info)) return absl::InvalidArgumentError(absl::StrCat(path, ":", error.text));
+  return info;
+}
+
+}  // namespace myriad
