@@ -49,16 +49,18 @@ class FusedPasses : public SoftmaxPasses {
         inverse_norm.mutable_data_ptr<float>());
   }
 
-  std::vector<double> Dots(const at::Tensor& a, absl::Span<const int64_t> a_index, const at::Tensor& b,
-                           absl::Span<const int64_t> b_index) const override {
+  std::vector<double> Cosines(const at::Tensor& a, absl::Span<const int64_t> a_index, const at::Tensor& b,
+                              absl::Span<const int64_t> b_index) const override {
     const int64_t dim = a.size(1);
-    const float* a_data = a.const_data_ptr<float>();
-    const float* b_data = b.const_data_ptr<float>();
-    std::vector<double> dots(a_index.size());
-    for (size_t k = 0; k < dots.size(); ++k) {
-      dots[k] = Dot(a_data + a_index[k] * dim, b_data + b_index[k] * dim, static_cast<int>(dim));
+    std::vector<double> cosines(a_index.size());
+    for (size_t k = 0; k < cosines.size(); ++k) {
+      const float* x = a.const_data_ptr<float>() + a_index[k] * dim;
+      const float* y = b.const_data_ptr<float>() + b_index[k] * dim;
+      const int d = static_cast<int>(dim);
+      const double squares = Dot(x, x, d) * Dot(y, y, d);
+      cosines[k] = squares == 0.0 ? 0.0 : Dot(x, y, d) / std::sqrt(squares);
     }
-    return dots;
+    return cosines;
   }
 
   void Mask(at::Tensor& tile, absl::Span<const int64_t> rows, absl::Span<const int64_t> samples) const override {

@@ -38,12 +38,13 @@ class PlainPasses : public SoftmaxPasses {
     return checked;
   }
 
-  std::vector<double> Dots(const at::Tensor& a, absl::Span<const int64_t> a_index, const at::Tensor& b,
-                           absl::Span<const int64_t> b_index) const override {
-    const at::Tensor a_rows = a.index_select(0, Index(a_index, a.device())).to(at::kDouble);
-    const at::Tensor b_rows = b.index_select(0, Index(b_index, b.device())).to(at::kDouble);
-    const at::Tensor dots = (a_rows * b_rows).sum(1).cpu();
-    return std::vector<double>(dots.const_data_ptr<double>(), dots.const_data_ptr<double>() + dots.numel());
+  std::vector<double> Cosines(const at::Tensor& a, absl::Span<const int64_t> a_index, const at::Tensor& b,
+                              absl::Span<const int64_t> b_index) const override {
+    const at::Tensor x = a.index_select(0, Index(a_index, a.device())).to(at::kDouble);
+    const at::Tensor y = b.index_select(0, Index(b_index, b.device())).to(at::kDouble);
+    const at::Tensor norms = (x.square().sum(1) * y.square().sum(1)).sqrt();
+    const at::Tensor cosines = at::where(norms == 0.0, at::zeros_like(norms), (x * y).sum(1) / norms).cpu();
+    return std::vector<double>(cosines.const_data_ptr<double>(), cosines.const_data_ptr<double>() + cosines.numel());
   }
 
   void Mask(at::Tensor& tile, absl::Span<const int64_t> rows, absl::Span<const int64_t> samples) const override {

@@ -26,9 +26,10 @@ class SoftmaxPasses {
   // unit[j] = rows[j]/|rows[j]| and inverse_norm[j] = 1/|rows[j]|; both 0 for a row that is degenerate or not finite.
   virtual Checked Normalize(const at::Tensor& rows, at::Tensor& unit, at::Tensor& inverse_norm) const = 0;
 
-  // a[a_index[k]] . b[b_index[k]] for each k, in double.
-  virtual std::vector<double> Dots(const at::Tensor& a, absl::Span<const int64_t> a_index, const at::Tensor& b,
-                                   absl::Span<const int64_t> b_index) const = 0;
+  // The cosine of a[a_index[k]] and b[b_index[k]] for each k, in double; 0 if one is zero. The rows are unit rows already, but rounded to
+  // float: dividing by their norms again leaves an error that vanishes with the angle, where a margin's slope is steepest.
+  virtual std::vector<double> Cosines(const at::Tensor& a, absl::Span<const int64_t> a_index, const at::Tensor& b,
+                                      absl::Span<const int64_t> b_index) const = 0;
 
   // tile[rows[k]][samples[k]] = -inf: a sample's own class is left out of the maxima and sums.
   virtual void Mask(at::Tensor& tile, absl::Span<const int64_t> rows, absl::Span<const int64_t> samples) const = 0;

@@ -1,8 +1,8 @@
 #include "head/softmax_share.h"
 
 #include <ATen/Functions.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
@@ -225,7 +225,7 @@ void SoftmaxShare::State::SetTargets(absl::Span<const int32_t> row_of_sample) {
   std::stable_sort(target_samples.begin(), target_samples.end(), [&](int64_t a, int64_t b) { return row_of_sample[a] < row_of_sample[b]; });
   target_rows.clear();
   for (int64_t sample : target_samples) target_rows.push_back(row_of_sample[sample]);
-  target_cosines = passes->Dots(unit_rows, target_rows, unit_embeddings, target_samples);
+  target_cosines = passes->Cosines(unit_rows, target_rows, unit_embeddings, target_samples);
   target_logits.clear();
   for (double cosine : target_cosines) target_logits.push_back(ApplyMargin(options.margin, cosine));
 }
