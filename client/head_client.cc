@@ -116,18 +116,23 @@ class HeadClientImpl : public HeadClient {
     return Guarded([&]() -> absl::StatusOr<StepResult> {
       // Evaluation moves nothing, so it is the same wherever it is computed; the shards have the rows.
       StepPlacement& placement = worker_step_ != nullptr && !input.evaluate ? *worker_step_ : *shard_step_;
-      if (absl::Status status = placement.Begin(input); !status.ok()) return status;
-      if (input.step != last_step_) {
-        last_step_ = input.step;
-        attempt_ = 0;
+      StepInput numbered = input;
+      Attempts& attempts = input.evaluate ? evaluations_ : steps_;
+      if (input.evaluate && input.chunk > 0) {
+        numbered.step = attempts.step;
+      } else if (input.evaluate) {
+        // Evaluations have numbers of their own on the shards, each used once.
+        numbered.step = std::max(input.step, attempts.step + 1);
       }
+      if (absl::Status status = placement.Begin(numbered); !status.ok()) return status;
+      if (numbered.step != attempts.step) attempts = {numbered.step, 0};
       for (int tries = 1;; ++tries) {
-        absl::StatusOr<StepResult> result = placement.Attempt(incarnation_, attempt_);
+        absl::StatusOr<StepResult> result = placement.Attempt(incarnation_, attempts.next);
         if (result.ok()) return result;
         // Whoever asks for this step again, after whatever error, must not meet what is left of this attempt.
         StepAbort abort;
         GetStepAbort(result.status(), &abort);
-        attempt_ = std::max(abort.next_attempt, attempt_ + 1);
+        attempts.next = std::max(abort.next_attempt, attempts.next + 1);
         if (result.status().code() != absl::StatusCode::kAborted || tries >= options_.max_attempts) return result;
       }
     });
@@ -146,6 +151,11 @@ class HeadClientImpl : public HeadClient {
   }
 
  private:
+  struct Attempts {
+    int64_t step = -1;  // The last one asked for.
+    int32_t next = 0;   // What its next try uses.
+  };
+
   Options options_;
   CallPolicy policy_;
   std::unique_ptr<RankExchange> single_rank_;
@@ -155,8 +165,8 @@ class HeadClientImpl : public HeadClient {
   std::unique_ptr<StepPlacement> worker_step_;  // Only with Placement::kWorker.
   std::unique_ptr<RowTransfer> rows_;
   int64_t incarnation_ = 0;  // 0 until Open.
-  int64_t last_step_ = -1;
-  int32_t attempt_ = 0;  // Of last_step_: what its next try uses.
+  Attempts steps_;
+  Attempts evaluations_;
 };
 
 }  // namespace

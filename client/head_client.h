@@ -34,10 +34,10 @@ std::unique_ptr<RankExchange> MakeSingleRankExchange();
 
 // One chunk of one step of this rank.
 struct StepInput {
-  int64_t step = 0;
+  int64_t step = 0;  // t. EVALUATE: whose rows are drawn; if the run has evaluated at t or later, those of the next number that is free.
   int chunk = 0;
   int chunk_count = 1;
-  bool evaluate = false;                  // Loss and dX only; nothing moves.
+  bool evaluate = false;                  // Loss and dX only; nothing moves. All ranks evaluate the same steps in the same order.
   double learning_rate = 0.0;             // Before the head's rate_scale.
   at::Tensor embeddings;                  // B_r x D float32, any device; may have 0 rows.
   absl::Span<const int64_t> labels;       // B_r class ids.

@@ -1,0 +1,35 @@
+#ifndef MYRIAD_CLIENT_BENCH_HEAD_H_
+#define MYRIAD_CLIENT_BENCH_HEAD_H_
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "head/head_spec.h"
+
+namespace myriad {
+
+// `myriad bench head`: how long a step of a head takes, against the three matrix products that it cannot do without.
+struct BenchHeadOptions {
+  int64_t classes = 1000000;  // N.
+  int dim = 512;              // D.
+  int batch = 256;            // B, of the one rank.
+  int64_t samples = 16384;    // S, draws of a step over all shards; positives come on top.
+  int steps = 20;             // T timed steps.
+  int warmup_steps = 3;       // Untimed ones before them.
+  int shards = 1;             // K server processes; the threads are divided among them.
+  int threads = 0;            // Of all servers together; all cores when 0.
+  Placement placement = Placement::kShard;
+  std::string server_binary;  // Path of myriad-server.
+  std::string json_path;      // No file when empty.
+};
+
+// Starts the servers on loopback, checks a few small steps against plain float64 loops, reserves (or, where the run would draw every row
+// anyway, writes) the rows to come, runs the steps, and prints a table to `out`. The servers are gone when it returns.
+// Errors: INVALID_ARGUMENT (an option out of range); those of LocalShards and HeadClient; INTERNAL (the check failed, or the file).
+absl::Status RunBenchHead(const BenchHeadOptions& options, std::ostream& out);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_CLIENT_BENCH_HEAD_H_

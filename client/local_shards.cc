@@ -1,0 +1,85 @@
+#include "client/local_shards.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace myriad {
+namespace {
+
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+constexpr absl::Duration kAddressPoll = absl::Milliseconds(10);
+constexpr int kShownLogLines = 20;
+
+std::string ServerName(int index) { return absl::StrCat("server-", index); }
+
+// "" until the server has written it.
+std::string ReadAddress(const std::string& path) {
+  std::ifstream file(path);
+  std::string address;
+  std::getline(file, address);
+  return address;
+}
+
+absl::Status NotServing(int index, const ChildProcess& server, const std::string& what) {
+  return absl::InternalError(
+      absl::StrCat(ServerName(index), " ", what, "; the end of its log:\n", LastLines(server.log_path(), kShownLogLines)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& options) {
+  if (options.count < 1) return absl::InvalidArgumentError(absl::StrCat(options.count, " shards; at least 1"));
+  std::unique_ptr<LocalShards> shards(new LocalShards());
+  std::string dir = (std::filesystem::temp_directory_path() / "myriad-shards-XXXXXX").string();
+  if (::mkdtemp(dir.data()) == nullptr) return absl::InternalError(absl::StrCat(dir, ": ", ::strerror(errno)));
+  shards->private_dir_ = dir;
+  const std::string log_dir = options.log_dir.empty() ? dir : options.log_dir;
+  const auto address_file = [&dir](int k) { return absl::StrCat(dir, "/", ServerName(k), ".address"); };
+
+  for (int k = 0; k < options.count; ++k) {
+    ChildProcess::Options process;
+    process.arguments = {options.server_binary, "--listen", "127.0.0.1:0", "--address-file", address_file(k)};
+    if (options.threads_per_server > 0)
+      process.arguments.insert(process.arguments.end(), {"--threads", absl::StrCat(options.threads_per_server)});
+    if (options.max_rows > 0) process.arguments.insert(process.arguments.end(), {"--max-rows", absl::StrCat(options.max_rows)});
+    process.environment = options.environment;
+    process.log_path = absl::StrCat(log_dir, "/", ServerName(k), ".log");
+    absl::StatusOr<std::unique_ptr<ChildProcess>> server = ChildProcess::Spawn(process);
+    if (!server.ok()) return server.status();
+    shards->servers_.push_back(*std::move(server));
+  }
+  const absl::Time deadline = absl::Now() + options.start_timeout;
+  for (int k = 0; k < options.count; ++k) {
+    ChildProcess& server = *shards->servers_[k];
+    std::string address;
+    while ((address = ReadAddress(address_file(k))).empty()) {
+      if (const absl::optional<ProcessExit> exit = server.Wait(kAddressPoll); exit.has_value()) {
+        return NotServing(k, server, exit->Describe());
+      }
+      if (absl::Now() > deadline)
+        return NotServing(k, server, absl::StrCat("did not serve within ", absl::FormatDuration(options.start_timeout)));
+    }
+    shards->addresses_.push_back(address);
+  }
+  return shards;
+}
+
+LocalShards::~LocalShards() {
+  for (const std::unique_ptr<ChildProcess>& server : servers_) server->Signal(SIGTERM);
+  const absl::Time deadline = absl::Now() + kStopGrace;
+  for (const std::unique_ptr<ChildProcess>& server : servers_) server->Terminate(deadline - absl::Now());
+  servers_.clear();
+  std::error_code ignored;  // What is left of a temporary folder harms nobody.
+  if (!private_dir_.empty()) std::filesystem::remove_all(private_dir_, ignored);
+}
+
+}  // namespace myriad
