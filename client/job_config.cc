@@ -34,7 +34,9 @@ absl::Status CheckWritten(const std::string& source, const TextFormat::ParseInfo
     if (!rule.has_range()) continue;
     VisitFields(config, rule.path, /*create=*/false, &tree, [&](const FieldPlace& place) {
       if (!first.ok() || place.tree == nullptr) return;
-      const TextFormat::ParseLocation location = place.tree->GetLocation(place.field, place.index);
+      // The elements of a [list] have one place together, that of the first.
+      TextFormat::ParseLocation location = place.tree->GetLocation(place.field, place.index);
+      if (location.line < 0 && place.index > 0) location = place.tree->GetLocation(place.field, 0);
       if (location.line < 0 || rule.Contains(NumberAt(place).value_or(0))) return;
       first = absl::InvalidArgumentError(
           absl::StrCat(source, ":", location.line + 1, ":", location.column + 1, ": ", OutOfRangeMessage(place, rule)));

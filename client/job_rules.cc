@@ -89,7 +89,11 @@ constexpr FieldRule kRules[] = {
     Between("local.max_rows", nullptr, 0, kTwoTo40),
 };
 
-std::string NumberText(double value) { return value == kTwoTo40 ? "2^40" : absl::StrCat(value); }
+std::string NumberText(double value) {
+  if (value == kTwoTo40) return "2^40";
+  // StrCat gives six digits of a double: not enough for the largest int32.
+  return value == std::floor(value) ? absl::StrCat(static_cast<int64_t>(value)) : absl::StrCat(value);
+}
 
 template <typename T>
 double Widen(T value) {

@@ -1,0 +1,75 @@
+#include "client/run_folder.h"
+
+#include <filesystem>
+#include <string>
+
+#include "client/job_config.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(RunFolderTest, ANewRunGetsAnEmptyFolderOrNone) {
+  TempDir dir;
+  const std::string path = dir.File("runs/first");
+  const auto made = RunFolder::Create(path);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_TRUE(std::filesystem::is_directory(path + "/logs"));
+  const absl::Status again = RunFolder::Create(path).status();
+  EXPECT_EQ(again.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(again.message()), HasSubstr(path + " is not empty"));
+  EXPECT_TRUE(RunFolder::Join(path).ok());
+
+  WriteText(dir.File("file"), "x");
+  EXPECT_EQ(RunFolder::Create(dir.File("file")).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(RunFolder::Create(dir.File("file/below")).status().code(), absl::StatusCode::kFailedPrecondition);
+  std::filesystem::create_directory(dir.File("empty"));
+  EXPECT_TRUE(RunFolder::Create(dir.File("empty")).ok());
+}
+
+TEST(RunFolderTest, ConfigurationAndHeadsAreReadBack) {
+  TempDir dir;
+  const auto folder = RunFolder::Create(dir.File("run"));
+  ASSERT_TRUE(folder.ok());
+  EXPECT_EQ(RunFolder::Open(folder->path()).status().code(), absl::StatusCode::kNotFound) << "no configuration yet";
+  config::v1::JobConfig config;
+  config.set_seed(5);
+  ASSERT_TRUE(folder->WriteConfig(config).ok());
+  for (const char* name : {"b", "a"}) {
+    v1::HeadInfo info;
+    info.mutable_head()->set_name(name);
+    info.set_committed_steps(12);
+    ASSERT_TRUE(folder->WriteHeadInfo(info).ok());
+  }
+  const auto opened = RunFolder::Open(folder->path());
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->ReadConfig()->seed(), 5);
+  EXPECT_THAT(*opened->HeadNames(), ElementsAre("a", "b"));
+  EXPECT_EQ(opened->ReadHeadInfo("a")->committed_steps(), 12);
+  EXPECT_THAT(std::string(opened->ReadHeadInfo("c").status().message()), HasSubstr("no head 'c'; it has a, b"));
+  WriteText(opened->head_info_path("a"), "head {\n nam: 1 }");
+  EXPECT_THAT(std::string(opened->ReadHeadInfo("a").status().message()), HasSubstr("head.textproto:2:5"));
+  EXPECT_EQ(RunFolder::Open(dir.File("other")).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(RunFolderTest, PathsAreThoseOfTheContract) {
+  TempDir dir;
+  const auto folder = RunFolder::Create(dir.File("run"));
+  ASSERT_TRUE(folder.ok());
+  const std::string run = folder->path();
+  EXPECT_EQ(folder->config_path(), run + "/config.textproto");
+  EXPECT_EQ(folder->metrics_path(), run + "/metrics.jsonl");
+  EXPECT_EQ(folder->backbone_path(), run + "/backbone.safetensors");
+  EXPECT_EQ(folder->server_log_path(3), run + "/logs/server-3.log");
+  EXPECT_EQ(folder->worker_log_path(0), run + "/logs/worker-0.log");
+  EXPECT_EQ(folder->head_info_path("a"), run + "/head/a/head.textproto");
+  EXPECT_EQ(folder->identities_path("a"), run + "/head/a/identities.tsv");
+}
+
+}  // namespace
+}  // namespace myriad
