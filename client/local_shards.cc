@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
       if (const absl::optional<ProcessExit> exit = server.Wait(kAddressPoll); exit.has_value()) {
         return NotServing(k, server, exit->Describe());
       }
+      if (options.should_stop && options.should_stop()) return absl::CancelledError("stopped while the servers started");
       if (absl::Now() > deadline)
         return NotServing(k, server, absl::StrCat("did not serve within ", absl::FormatDuration(options.start_timeout)));
     }

@@ -2,6 +2,7 @@
 #define MYRIAD_CLIENT_LOCAL_SHARDS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,10 +26,11 @@ class LocalShards {
     std::string log_dir;         // For server-K.log. A private folder that goes with this object when empty.
     std::vector<std::pair<std::string, std::string>> environment;
     absl::Duration start_timeout = absl::Seconds(60);
+    std::function<bool()> should_stop;  // Asked while they start; true gives up. Never when empty.
   };
 
   // Starts them and waits until all serve. Errors: NOT_FOUND (no such binary), INTERNAL naming the server that ended or did not come up,
-  // with its last log lines.
+  // with its last log lines, CANCELLED (`should_stop`).
   static absl::StatusOr<std::unique_ptr<LocalShards>> Start(const Options& options);
 
   // SIGTERM to all, a few seconds for a clean stop, then SIGKILL.

@@ -1,0 +1,265 @@
+#include "client/launcher.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "client/child_process.h"
+#include "client/file_util.h"
+#include "client/local_shards.h"
+#include "client/output_copy.h"
+#include "client/run_folder.h"
+
+namespace myriad {
+namespace {
+
+constexpr int kShownLogLines = 20;
+// The exit code of a worker when another process of the run went first.
+constexpr int kExitPeerLost = 3;
+// How often stop_requests is asked even if no signal interrupted the wait.
+constexpr absl::Duration kStopPoll = absl::Milliseconds(100);
+// When one process fails, those that fail because of it follow within this time, and those that failed before it are seen at once.
+constexpr absl::Duration kBlamePause = absl::Milliseconds(200);
+
+using Environment = std::vector<std::pair<std::string, std::string>>;
+
+// Threads that wait must not spin: workers and servers take turns on the same cores.
+Environment QuietOpenMp() { return {{"OMP_WAIT_POLICY", "PASSIVE"}, {"GOMP_SPINCOUNT", "0"}}; }
+
+// A port that was free a moment ago: the store of the workers listens there.
+absl::StatusOr<int> PickFreePort() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return ErrnoStatus(errno, "socket");
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  const bool ok =
+      ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 && ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  const int error = errno;
+  ::close(fd);
+  if (!ok) return ErrnoStatus(error, "a free port of 127.0.0.1");
+  return ntohs(address.sin_port);
+}
+
+absl::Status CheckBeforeStart(const LaunchOptions& options) {
+  for (const std::string& binary : {options.server_binary, options.worker_binary}) {
+    if (::access(binary.c_str(), X_OK) != 0) return ErrnoStatus(errno, binary);
+  }
+  const auto check_folder = [](const std::string& field, const std::string& path) {
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) return absl::OkStatus();
+    return absl::NotFoundError(absl::StrCat(field, " is ", path, "; there is no such folder"));
+  };
+  for (int i = 0; i < options.config.datasets_size(); ++i) {
+    absl::Status status = check_folder(absl::StrCat("datasets[", i, "].path"), options.config.datasets(i).path());
+    if (!status.ok()) return status;
+  }
+  for (int i = 0; i < options.config.verifications_size(); ++i) {
+    absl::Status status = check_folder(absl::StrCat("verifications[", i, "].path"), options.config.verifications(i).path());
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+std::string Count(int count, absl::string_view what) { return absl::StrCat(count, " ", what, count == 1 ? "" : "s"); }
+
+// One run under way. Its members go in the order that stops things well: workers, the copy of their output, servers.
+class Run {
+ public:
+  Run(const LaunchOptions& options, RunFolder folder) : options_(options), folder_(std::move(folder)) {}
+
+  absl::Status Start();
+  // Until all workers have ended well, or one process has not.
+  absl::Status Watch();
+  void StopWorkers();
+
+ private:
+  int stop_requests() const { return options_.stop_requests ? options_.stop_requests() : 0; }
+  absl::Status StartWorker(int rank, int port);
+  absl::Status Failure();
+
+  const LaunchOptions& options_;
+  const RunFolder folder_;
+  ThreadDivision threads_;
+  std::unique_ptr<LocalShards> shards_;
+  std::unique_ptr<OutputCopy> output_;
+  std::vector<std::unique_ptr<ChildProcess>> workers_;
+};
+
+absl::Status Run::Start() {
+  const int servers = options_.config.local().shards();
+  const int workers = options_.config.local().workers();
+  threads_ = DivideThreads(options_.cores, servers, workers);
+  WriteToTerminal(options_.output_fd, absl::StrCat(Count(options_.cores, "core"), ": ", Count(servers, "shard"), " x ",
+                                                   Count(threads_.per_server, "thread"), ", ", Count(workers, "worker"), " x ",
+                                                   Count(threads_.per_worker, "thread"), "; run folder ", folder_.path(), "\n"));
+
+  LocalShards::Options shards;
+  shards.server_binary = options_.server_binary;
+  shards.count = servers;
+  shards.threads_per_server = threads_.per_server;
+  shards.max_rows = options_.config.local().max_rows();
+  shards.log_dir = JoinPath(folder_.path(), "logs");
+  shards.environment = QuietOpenMp();
+  shards.should_stop = [this] { return stop_requests() > 0; };
+  absl::StatusOr<std::unique_ptr<LocalShards>> started = LocalShards::Start(shards);
+  if (!started.ok()) return started.status();
+  shards_ = *std::move(started);
+
+  absl::StatusOr<std::unique_ptr<OutputCopy>> output = OutputCopy::Start(options_.output_fd, folder_.worker_log_path(0));
+  if (!output.ok()) return output.status();
+  output_ = *std::move(output);
+  const absl::StatusOr<int> port = PickFreePort();
+  if (!port.ok()) return port.status();
+  for (int rank = 0; rank < workers; ++rank) {
+    if (absl::Status status = StartWorker(rank, *port); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Run::StartWorker(int rank, int port) {
+  ChildProcess::Options process;
+  process.arguments = {options_.worker_binary,
+                       "train",
+                       "--config",
+                       folder_.config_path(),
+                       "--run-dir",
+                       folder_.path(),
+                       "--shards",
+                       absl::StrJoin(shards_->addresses(), ","),
+                       "--device",
+                       options_.device,
+                       "--threads",
+                       absl::StrCat(threads_.per_worker)};
+  const std::string workers = absl::StrCat(options_.config.local().workers());
+  process.environment = QuietOpenMp();
+  for (const auto& [name, value] : Environment{
+           {"RANK", absl::StrCat(rank)},
+           {"LOCAL_RANK", absl::StrCat(rank)},
+           {"WORLD_SIZE", workers},
+           {"LOCAL_WORLD_SIZE", workers},
+           {"MASTER_ADDR", "127.0.0.1"},
+           {"MASTER_PORT", absl::StrCat(port)},
+           // Of a torchrun around this command: its store is not this run's.
+           {"TORCHELASTIC_USE_AGENT_STORE", "False"},
+       }) {
+    process.environment.emplace_back(name, value);
+  }
+  process.log_path = folder_.worker_log_path(rank);
+  if (rank == 0) process.stdout_fd = output_->write_fd();
+  absl::StatusOr<std::unique_ptr<ChildProcess>> worker = ChildProcess::Spawn(process);
+  if (!worker.ok()) return worker.status();
+  workers_.push_back(*std::move(worker));
+  return absl::OkStatus();
+}
+
+absl::Status Run::Watch() {
+  while (true) {
+    if (stop_requests() > 0) return absl::CancelledError("interrupted");
+    std::vector<ChildProcess*> running;
+    bool failed = false;
+    for (const auto& worker : workers_) {
+      const absl::optional<ProcessExit> exit = worker->Poll();
+      if (!exit.has_value()) running.push_back(worker.get());
+      failed = failed || (exit.has_value() && !exit->ok());
+    }
+    if (failed) return Failure();
+    if (running.empty()) return absl::OkStatus();
+    for (int k = 0; k < shards_->count(); ++k) {
+      if (shards_->server(k).Poll().has_value()) return Failure();
+      running.push_back(&shards_->server(k));
+    }
+    WaitForAnyExit(running, kStopPoll);
+  }
+}
+
+// Names the process to blame: a server that is gone, else a worker that does not itself blame a peer.
+absl::Status Run::Failure() {
+  struct Ended {
+    std::string name;
+    ChildProcess* process;
+    ProcessExit exit;
+  };
+  absl::optional<Ended> worst;
+  int worst_rank = 0;
+  const auto consider = [&](const std::string& name, ChildProcess* process, bool is_server) {
+    const absl::optional<ProcessExit> exit = process->Poll();
+    if (!exit.has_value() || (!is_server && exit->ok())) return;
+    const int rank = is_server ? 3 : exit->signal == 0 && exit->code == kExitPeerLost ? 1 : 2;
+    if (worst.has_value() && worst_rank >= rank) return;
+    worst = Ended{name, process, *exit};
+    worst_rank = rank;
+  };
+  const absl::Time deadline = absl::Now() + kBlamePause;
+  while (worst_rank < 2) {
+    std::vector<ChildProcess*> running;
+    for (int k = 0; k < shards_->count(); ++k) {
+      consider(absl::StrCat("server-", k), &shards_->server(k), true);
+      if (!shards_->server(k).Poll().has_value()) running.push_back(&shards_->server(k));
+    }
+    for (size_t rank = 0; rank < workers_.size(); ++rank) {
+      consider(absl::StrCat("worker-", rank), workers_[rank].get(), false);
+      if (!workers_[rank]->Poll().has_value()) running.push_back(workers_[rank].get());
+    }
+    if (absl::Now() >= deadline || running.empty()) break;
+    if (worst_rank < 2) WaitForAnyExit(running, deadline - absl::Now());
+  }
+  // Everything that it wrote is in its log before the log is read.
+  if (!workers_.empty() && worst->process == workers_[0].get()) output_.reset();
+  const std::string& log = worst->process->log_path();
+  return absl::InternalError(
+      absl::StrCat(worst->name, " ", worst->exit.Describe(), "; the end of ", log, ":\n", LastLines(log, kShownLogLines)));
+}
+
+void Run::StopWorkers() {
+  for (const auto& worker : workers_) worker->Signal(SIGTERM);
+  const absl::Time deadline = absl::Now() + options_.stop_grace;
+  const auto all_gone = [this] {
+    return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->Poll().has_value(); });
+  };
+  while (!all_gone() && stop_requests() < 2 && absl::Now() < deadline) {
+    std::vector<ChildProcess*> running;
+    for (const auto& worker : workers_) {
+      if (!worker->Poll().has_value()) running.push_back(worker.get());
+    }
+    WaitForAnyExit(running, std::min(kStopPoll, deadline - absl::Now()));
+  }
+  for (const auto& worker : workers_) worker->Terminate(absl::ZeroDuration());
+}
+
+}  // namespace
+
+ThreadDivision DivideThreads(int cores, int servers, int workers) {
+  return {std::max(1, cores / std::max(1, servers)), std::max(1, cores / std::max(1, workers))};
+}
+
+absl::Status LaunchTraining(const LaunchOptions& options) {
+  if (absl::Status status = CheckBeforeStart(options); !status.ok()) return status;
+  absl::StatusOr<RunFolder> folder = RunFolder::Create(options.config.run_dir());
+  if (!folder.ok()) return folder.status();
+  if (absl::Status status = folder->WriteConfig(options.config); !status.ok()) return status;
+  Run run(options, *std::move(folder));
+  absl::Status status = run.Start();
+  if (status.ok()) status = run.Watch();
+  run.StopWorkers();
+  return status;
+}
+
+}  // namespace myriad

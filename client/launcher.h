@@ -1,0 +1,43 @@
+#ifndef MYRIAD_CLIENT_LAUNCHER_H_
+#define MYRIAD_CLIENT_LAUNCHER_H_
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "myriad/config/v1/job.pb.h"
+
+namespace myriad {
+
+// A training run as processes of this machine: K servers and R workers on loopback.
+struct LaunchOptions {
+  config::v1::JobConfig config;  // After FillDefaults; local.shards and local.workers say how many, run_dir where.
+  std::string server_binary;
+  std::string worker_binary;
+  std::string device = "auto";  // Given to the workers.
+  int cores = 1;                // Divided: cores / R threads a worker, cores / K a server, each at least 1.
+  int output_fd = 1;            // Where the division and worker 0's stdout go. Not closed.
+  // How many times the user has asked to stop: at 1 workers, then servers, get SIGTERM and `stop_grace`; at 2 all are killed. Never when
+  // empty. A signal handler that makes it true is noticed at once.
+  std::function<int()> stop_requests;
+  absl::Duration stop_grace = absl::Seconds(15);
+};
+
+// What each process gets of the machine.
+struct ThreadDivision {
+  int per_server = 1;
+  int per_worker = 1;
+};
+ThreadDivision DivideThreads(int cores, int servers, int workers);
+
+// Makes the run folder, starts the processes (logs in RUN/logs; worker 0's stdout also to `output_fd`), and waits until all workers have
+// ended well. No process is left when it returns, nor when this process is killed. Call from a thread that lives until then.
+// Errors: before anything is made: NOT_FOUND (a binary, a data folder), FAILED_PRECONDITION (the run folder is not empty). Then: INTERNAL
+// naming the process that ended first, how, and the last 20 lines of its log (the others are stopped); CANCELLED (`stop_requests`); others
+// of the system.
+absl::Status LaunchTraining(const LaunchOptions& options);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_CLIENT_LAUNCHER_H_

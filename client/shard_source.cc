@@ -1,0 +1,142 @@
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <utility>
+
+#include <ATen/core/Tensor.h>
+#include <grpcpp/client_context.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "client/head_client.h"
+#include "client/head_source.h"
+#include "client/shard_client.h"
+#include "proto/wire/head_codec.h"
+#include "proto/wire/status.h"
+
+namespace myriad {
+namespace {
+
+bool IsAddress(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  return colon != std::string::npos && colon > 0 && absl::SimpleAtoi(address.substr(colon + 1), &port) && port >= 1 && port <= 65535;
+}
+
+class ShardSource : public HeadSource {
+ public:
+  ShardSource(const std::vector<std::string>& addresses, absl::Duration timeout) : timeout_(timeout) {
+    for (const std::string& address : addresses) {
+      shards_.push_back(std::make_unique<ShardClient>(static_cast<int>(shards_.size()), address));
+    }
+  }
+
+  absl::StatusOr<std::vector<HeadSummary>> Heads() override {
+    std::map<std::string, HeadSummary> heads;
+    for (const std::unique_ptr<ShardClient>& shard : shards_) {
+      absl::StatusOr<v1::ListHeadsResponse> listed = List(*shard);
+      if (!listed.ok()) return listed.status();
+      for (const v1::HeadInfo& info : listed->heads()) {
+        if (absl::Status status = Add(shard->address(), info, &heads); !status.ok()) return Annotate(status, shard->address());
+      }
+    }
+    std::vector<HeadSummary> result;
+    for (auto& [name, head] : heads) {
+      std::sort(head.shards.begin(), head.shards.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+      result.push_back(std::move(head));
+    }
+    if (result.empty()) return absl::NotFoundError("these shards have no head yet");
+    return result;
+  }
+
+  absl::StatusOr<std::vector<Center>> FetchCenters(const HeadSummary& head, absl::Span<const int64_t> class_ids) override {
+    if (static_cast<int>(head.shards.size()) != head.shard_count) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("head ", head.spec.name, " has ", head.shard_count, " shards; --shards names ", head.shards.size(), " of them"));
+    }
+    HeadClient::Options options;
+    options.head = head.spec;
+    // Reading needs no run's choices; these fit any head.
+    options.training.sampler.kind = SamplerOptions::Kind::kAll;
+    for (const HeadSummary::Shard& shard : head.shards) options.shard_addresses.push_back(shard.address);
+    options.step_deadline = timeout_;
+    options.shard_wait = timeout_;
+    absl::StatusOr<std::unique_ptr<HeadClient>> client = HeadClient::Create(options);
+    if (!client.ok()) return client.status();
+    std::vector<bool> exists;
+    const absl::StatusOr<at::Tensor> values = (*client)->FetchCenters(class_ids, &exists);
+    if (!values.ok()) return values.status();
+    std::vector<Center> centers;
+    const float* data = values->const_data_ptr<float>();
+    for (size_t i = 0; i < class_ids.size(); ++i) {
+      const float* row = data + i * head.spec.embedding_dim;
+      centers.push_back({class_ids[i], exists[i], std::vector<float>(row, row + head.spec.embedding_dim)});
+    }
+    return centers;
+  }
+
+ private:
+  absl::StatusOr<v1::ListHeadsResponse> List(ShardClient& shard) const {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout_));
+    v1::ListHeadsResponse response;
+    const grpc::Status status = shard.centers().ListHeads(&context, v1::ListHeadsRequest(), &response);
+    if (status.ok()) return response;
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE || status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      return absl::UnavailableError(
+          absl::StrCat(shard.address(), " does not answer (waited up to ", absl::FormatDuration(timeout_), "): ", status.error_message()));
+    }
+    return Annotate(FromGrpcStatus(status), shard.address());
+  }
+
+  // Adds what one shard says to what is known of the head.
+  static absl::Status Add(const std::string& address, const v1::HeadInfo& info, std::map<std::string, HeadSummary>* heads) {
+    const absl::StatusOr<HeadSpec> spec = ParseHeadSpec(info.head());
+    if (!spec.ok()) return spec.status();
+    const auto [found, is_new] = heads->try_emplace(spec->name);
+    HeadSummary& head = found->second;
+    if (is_new) {
+      head.spec = *spec;
+      head.shard_count = info.shard_count();
+      head.committed_steps = info.committed_steps();
+    } else {
+      const std::string& first = head.shards.front().address;
+      if (absl::Status status = CheckSame(head.spec, first, *spec, address); !status.ok()) return status;
+      if (head.shard_count != info.shard_count()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("it belongs to ", info.shard_count(), " shards of head ", spec->name, ", ", first, " to ", head.shard_count));
+      }
+    }
+    for (const HeadSummary::Shard& shard : head.shards) {
+      if (shard.index == info.shard_index()) {
+        return absl::FailedPreconditionError(absl::StrCat("it is shard ", shard.index, " of head ", spec->name, ", as is ", shard.address));
+      }
+    }
+    if (info.has_training() && !head.training.has_value()) {
+      const absl::StatusOr<TrainingSpec> training = ParseTrainingSpec(info.training(), *spec);
+      if (!training.ok()) return training.status();
+      head.training = *training;
+    }
+    head.incarnation = std::max(head.incarnation, info.incarnation());
+    head.committed_steps = std::min(head.committed_steps, info.committed_steps());
+    head.row_count += info.row_count();
+    head.shards.push_back({address, info.shard_index(), info.row_count()});
+    return absl::OkStatus();
+  }
+
+  std::vector<std::unique_ptr<ShardClient>> shards_;
+  const absl::Duration timeout_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HeadSource>> OpenShardSource(const std::vector<std::string>& addresses, absl::Duration timeout) {
+  if (addresses.empty()) return absl::InvalidArgumentError("no shard address; write host:port,host:port");
+  for (const std::string& address : addresses) {
+    if (!IsAddress(address)) return absl::InvalidArgumentError(absl::StrCat("'", address, "' is no shard address; write host:port"));
+  }
+  return std::unique_ptr<HeadSource>(std::make_unique<ShardSource>(addresses, timeout));
+}
+
+}  // namespace myriad

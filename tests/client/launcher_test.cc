@@ -1,0 +1,247 @@
+#include "client/launcher.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "client/job_config.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Serves nothing: says an address and stays until it is stopped. $PIDS is the folder for its process id.
+constexpr char kServer[] = R"(#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" = --address-file ] && file=$2; shift; done
+echo $$ > $PIDS/server-$$
+echo 127.0.0.1:1 > $file.tmp && mv $file.tmp $file
+exec sleep 600
+)";
+
+std::string WorkerScript(const std::string& body) {
+  return "#!/bin/sh\necho $$ > $PIDS/worker-$RANK.tmp && mv $PIDS/worker-$RANK.tmp $PIDS/worker-$RANK\n" + body;
+}
+
+void WriteProgram(const std::string& path, const std::string& text, const std::string& pids) {
+  WriteText(path, absl::StrReplaceAll(text, {{"$PIDS", pids}}));
+  ASSERT_EQ(::chmod(path.c_str(), 0755), 0);
+}
+
+// True once no process has the id; waits for its end, at most a minute.
+bool IsGone(pid_t pid) {
+  const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) return errno == ESRCH;
+  pollfd waited = {fd, POLLIN, 0};
+  const int ready = ::poll(&waited, 1, 60000);
+  ::close(fd);
+  return ready == 1;
+}
+
+class LauncherTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directories(dir_.File("pids"));
+    std::filesystem::create_directories(dir_.File("data"));
+    WriteProgram(dir_.File("myriad-server"), kServer, dir_.File("pids"));
+    ASSERT_EQ(::pipe(output_), 0);
+  }
+  void TearDown() override {
+    CloseOutput();
+    ::close(output_[0]);
+  }
+
+  LaunchOptions Options(const std::string& worker_body, int shards, int workers) {
+    WriteProgram(dir_.File("myriad-worker"), WorkerScript(worker_body), dir_.File("pids"));
+    LaunchOptions options;
+    auto config =
+        ParseJobConfig(absl::StrCat("heads { spec { name: 'a' } } backbone { small_resnet {} } datasets { path: '", dir_.File("data"),
+                                    "' } local { shards: ", shards, " workers: ", workers, " } run_dir: '", RunDir(), "'"),
+                       "job");
+    EXPECT_TRUE(config.ok() && FillDefaults(&*config).ok()) << config.status();
+    options.config = *config;
+    options.server_binary = dir_.File("myriad-server");
+    options.worker_binary = dir_.File("myriad-worker");
+    options.cores = 5;
+    options.output_fd = output_[1];
+    return options;
+  }
+
+  std::string RunDir() const { return dir_.File("run"); }
+
+  // What went to the terminal. The launch is over.
+  std::string Output() {
+    CloseOutput();
+    std::string text;
+    char buffer[4096];
+    ssize_t count = 0;
+    while ((count = ::read(output_[0], buffer, sizeof(buffer))) > 0) text.append(buffer, count);
+    return text;
+  }
+
+  // Every process that started is gone. Returns how many there were.
+  int CheckAllGone() {
+    int count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(dir_.File("pids"))) {
+      int pid = 0;
+      EXPECT_TRUE(absl::SimpleAtoi(ReadText(entry.path().string()), &pid));
+      EXPECT_TRUE(IsGone(pid)) << entry.path();
+      ++count;
+    }
+    return count;
+  }
+
+  void CloseOutput() {
+    if (output_[1] >= 0) ::close(output_[1]);
+    output_[1] = -1;
+  }
+
+  TempDir dir_;
+  int output_[2] = {-1, -1};
+};
+
+TEST_F(LauncherTest, WorkersGetTheirPlaceAndTheirEnd) {
+  const LaunchOptions options = Options(
+      "echo rank $RANK of $WORLD_SIZE, local $LOCAL_RANK of $LOCAL_WORLD_SIZE at $MASTER_ADDR\n"
+      "echo $OMP_WAIT_POLICY $GOMP_SPINCOUNT; echo error $RANK >&2; echo \"$@\"; [ $MASTER_PORT -gt 0 ]",
+      /*shards=*/2, /*workers=*/3);
+  const absl::Status status = LaunchTraining(options);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(CheckAllGone(), 5);
+  const std::string arguments = absl::StrCat("train --config ", RunDir(), "/config.textproto --run-dir ", RunDir(),
+                                             " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1\n");
+  EXPECT_EQ(Output(), absl::StrCat("5 cores: 2 shards x 2 threads, 3 workers x 1 thread; run folder ", RunDir(),
+                                   "\nrank 0 of 3, local 0 of 3 at 127.0.0.1\nPASSIVE 0\n", arguments));
+  const std::string log = ReadText(RunDir() + "/logs/worker-0.log");
+  EXPECT_THAT(log, HasSubstr("rank 0 of 3"));
+  EXPECT_THAT(log, HasSubstr("error 0"));
+  EXPECT_THAT(ReadText(RunDir() + "/logs/worker-2.log"), HasSubstr("rank 2 of 3, local 2 of 3"));
+  EXPECT_TRUE(std::filesystem::exists(RunDir() + "/logs/server-1.log"));
+  const auto config = LoadJobConfig(RunDir() + "/config.textproto");
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->training().batch_size(), 128);
+}
+
+TEST_F(LauncherTest, AWorkerThatDiesEndsTheRunWithItsLastLines) {
+  const absl::Status status = LaunchTraining(
+      Options("if [ $RANK = 1 ]; then i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo line $i; done; exit 7; fi\nexec sleep 600", 2, 3));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  const std::string message(status.message());
+  EXPECT_THAT(message, HasSubstr(absl::StrCat("worker-1 exited with code 7; the end of ", RunDir(), "/logs/worker-1.log:\nline 11\n")));
+  EXPECT_TRUE(absl::EndsWith(message, "line 30\n")) << message;
+  EXPECT_GE(CheckAllGone(), 3);
+}
+
+// Its peers notice (code 3) and may be seen to go first; the one that was killed is named.
+TEST_F(LauncherTest, TheProcessToBlameIsNamedRatherThanItsPeers) {
+  const absl::Status status = LaunchTraining(Options("if [ $RANK = 2 ]; then kill -9 $$; fi\necho peer lost; exit 3", 1, 3));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("worker-2 was killed by signal 9"));
+  CheckAllGone();
+}
+
+TEST_F(LauncherTest, WorkerZerosLastWordsAreInItsLog) {
+  const absl::Status status = LaunchTraining(Options("echo last words; exit 1", 1, 1));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("worker-0 exited with code 1"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("last words\n"));
+  EXPECT_THAT(Output(), HasSubstr("last words\n"));
+}
+
+TEST_F(LauncherTest, AServerThatDiesEndsTheRunEvenIfItExitsWell) {
+  WriteProgram(dir_.File("myriad-server"), absl::StrReplaceAll(kServer, {{"exec sleep 600", "read line < $PIDS.fifo; echo gone"}}),
+               dir_.File("pids"));
+  ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
+  const absl::Status status = LaunchTraining(Options("echo > $PIDS.fifo; exec sleep 600", 1, 1));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("server-0 exited with code 0"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("gone\n"));
+  EXPECT_EQ(CheckAllGone(), 2);
+}
+
+TEST_F(LauncherTest, AServerThatDoesNotComeUpIsTold) {
+  WriteProgram(dir_.File("myriad-server"), "#!/bin/sh\necho cannot listen; exit 1\n", dir_.File("pids"));
+  const absl::Status status = LaunchTraining(Options("exit 0", 1, 1));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("server-0 exited with code 1"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cannot listen\n"));
+}
+
+TEST_F(LauncherTest, AStopRequestStopsEverything) {
+  LaunchOptions options = Options("trap 'echo stopped well; exit 130' TERM; echo ready; while :; do read line < $PIDS.fifo; done", 2, 1);
+  ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
+  std::atomic<int> requests{0};
+  options.stop_requests = [&requests] { return requests.load(); };
+  std::string seen;
+  std::thread reader([&] {
+    char c;
+    while (seen.find("ready") == std::string::npos && ::read(output_[0], &c, 1) == 1) seen += c;
+    requests = 1;
+  });
+  const absl::Status status = LaunchTraining(options);
+  reader.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_THAT(Output(), HasSubstr("stopped well"));
+  EXPECT_EQ(CheckAllGone(), 3);
+}
+
+TEST_F(LauncherTest, AWorkerThatDoesNotStopIsKilledByTheSecondRequest) {
+  LaunchOptions options = Options("trap '' TERM; echo ready; while :; do read line < $PIDS.fifo; done", 1, 2);
+  ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
+  options.stop_grace = absl::Hours(1);
+  std::atomic<int> requests{0};
+  options.stop_requests = [&requests] { return requests.load(); };
+  std::string seen;
+  std::thread reader([&] {
+    char c;
+    while (seen.find("ready") == std::string::npos && ::read(output_[0], &c, 1) == 1) seen += c;
+    requests = 2;
+  });
+  const absl::Status status = LaunchTraining(options);
+  reader.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  CheckAllGone();
+}
+
+TEST_F(LauncherTest, WhatCannotStartLeavesNoRunFolder) {
+  LaunchOptions options = Options("exit 0", 1, 1);
+  options.worker_binary = dir_.File("nothing");
+  EXPECT_THAT(std::string(LaunchTraining(options).message()), HasSubstr(dir_.File("nothing")));
+  options = Options("exit 0", 1, 1);
+  options.config.mutable_datasets(0)->set_path("/nowhere");
+  EXPECT_EQ(LaunchTraining(options).message(), "datasets[0].path is /nowhere; there is no such folder");
+  EXPECT_FALSE(std::filesystem::exists(RunDir()));
+
+  options = Options("exit 0", 1, 1);
+  std::filesystem::create_directories(RunDir());
+  WriteText(RunDir() + "/mine", "x");
+  const absl::Status status = LaunchTraining(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(RunDir() + " is not empty"));
+  EXPECT_EQ(ReadText(RunDir() + "/mine"), "x");
+}
+
+TEST(ThreadDivisionTest, CoresAreSharedAndEveryProcessHasOne) {
+  for (const auto& [cores, servers, workers, per_server, per_worker] :
+       std::vector<std::array<int, 5>>{{2, 2, 2, 1, 1}, {16, 2, 4, 8, 4}, {2, 7, 3, 1, 1}, {7, 2, 2, 3, 3}, {1, 1, 1, 1, 1}}) {
+    const ThreadDivision division = DivideThreads(cores, servers, workers);
+    EXPECT_EQ(division.per_server, per_server);
+    EXPECT_EQ(division.per_worker, per_worker);
+  }
+}
+
+}  // namespace
+}  // namespace myriad
