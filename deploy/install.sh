@@ -41,8 +41,10 @@ if ((want_tests)); then
 fi
 if ((want_python)); then packages+=(python3-venv); fi
 
-requirements=("$root_dir/third_party/libtorch/requirements.txt")
-if ((want_cuda)); then requirements+=("$root_dir/third_party/libtorch/requirements-cuda.txt"); fi
+# Wheels are unpacked, not installed: lists of pinned wheels and the folder that each goes to.
+lists=("$root_dir/third_party/libtorch/requirements.txt") folders=("$libtorch")
+if ((want_cuda)); then lists+=("$root_dir/third_party/libtorch/requirements-cuda.txt") folders+=("$libtorch"); fi
+if ((want_tests)); then lists+=("$root_dir/tests/interop/requirements.txt") folders+=("$cache/python-tests"); fi
 
 # What is missing.
 missing_packages=()
@@ -50,11 +52,13 @@ for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
   [[ $status == "install ok installed" ]] || missing_packages+=("$package")
 done
-# A part of LibTorch is there once its mark is: marks are made after unpacking.
-missing_wheels=()
-while read -r wheel; do
-  [[ -e $libtorch/.parts/$wheel ]] || missing_wheels+=("$wheel")
-done < <(sed -nE 's/^([a-z0-9-]+==[0-9.]+) .*/\1/p' "${requirements[@]}")
+# A wheel is there once its mark is: marks are made after unpacking.
+missing_wheels=() missing_folders=()
+for i in "${!lists[@]}"; do
+  while read -r wheel; do
+    [[ -e ${folders[i]}/.parts/${wheel%% *} ]] || { missing_wheels+=("$wheel"); missing_folders+=("${folders[i]}"); }
+  done < <(grep -E '^[a-z0-9-]+==' "${lists[i]}")
+done
 missing_python=0
 if ((want_python)) && ! cmp -s "$root_dir/third_party/libtorch/requirements-python.txt" "$python_home/requirements.txt"; then
   missing_python=1
@@ -73,7 +77,7 @@ if [[ -n $refusal ]]; then
   {
     echo "install: nothing was changed, because $refusal. Missing here:"
     if ((${#missing_packages[@]})); then echo "  Debian packages: ${missing_packages[*]}"; fi
-    if ((${#missing_wheels[@]})); then echo "  wheels unpacked in $libtorch: ${missing_wheels[*]}"; fi
+    for i in "${!missing_wheels[@]}"; do echo "  the wheel ${missing_wheels[i]%% *}, unpacked in ${missing_folders[i]}"; done
     if ((missing_python)); then echo "  a Python environment in $python_home (third_party/libtorch/requirements-python.txt)"; fi
   } >&2
   exit 1
@@ -87,21 +91,23 @@ if ((${#missing_packages[@]})); then
 fi
 
 if ((${#missing_wheels[@]})); then
-  echo "install: into $libtorch: ${missing_wheels[*]}"
-  mkdir -p "$libtorch/.parts"
   # Unpacked by hand, so that any Python serves and parts that share a folder can come one by one. The platforms are every tag
   # that pip would accept on Debian 12.
   platforms=(--platform manylinux2014_x86_64 --platform manylinux2010_x86_64 --platform manylinux1_x86_64)
   for minor in $(seq 28 -1 5); do platforms+=(--platform "manylinux_2_${minor}_x86_64"); done
-  download=$(mktemp -d "$libtorch/.download.XXXXXX")
+  mkdir -p "$cache"
+  download=$(mktemp -d "$cache/.download.XXXXXX")
   trap 'rm -rf "$download"' EXIT
-  for wheel in "${missing_wheels[@]}"; do
-    grep -hF "$wheel " "${requirements[@]}" >"$download/requirements.txt"
+  for i in "${!missing_wheels[@]}"; do
+    wheel=${missing_wheels[i]} folder=${missing_folders[i]}
+    echo "install: ${wheel%% *} into $folder"
+    echo "$wheel" >"$download/requirements.txt"
     /usr/bin/python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
       --python-version 3.11 --implementation cp "${platforms[@]}" --dest "$download" --requirement "$download/requirements.txt"
-    unzip -q -o "$download"/*.whl -d "$libtorch"
+    mkdir -p "$folder/.parts"
+    unzip -q -o "$download"/*.whl -d "$folder"
     rm "$download"/*.whl
-    touch "$libtorch/.parts/$wheel"
+    touch "$folder/.parts/${wheel%% *}"
   done
 fi
 

@@ -42,7 +42,8 @@ class SmallResNet(nn.Module):
         super().__init__()
         self.conv1, self.bn1, self.prelu = conv(channels, width, 3, 1), nn.BatchNorm2d(width), nn.PReLU(width)
         widths = [width << i for i in range(4)]
-        self.blocks = nn.Sequential(*[Block(a, b) for a, b in zip([width] + widths, widths)])
+        for i, (inputs, outputs) in enumerate(zip([width] + widths, widths)):
+            setattr(self, f"block{i + 1}", Block(inputs, outputs))
         side = math.ceil(size / 16)
         self.bn2 = nn.BatchNorm2d(widths[-1])
         self.fc = nn.Linear(widths[-1] * side * side, dim)
@@ -50,7 +51,9 @@ class SmallResNet(nn.Module):
         self.features.weight.requires_grad_(False)
 
     def forward(self, x):
-        x = self.blocks(self.prelu(self.bn1(self.conv1(x))))
+        x = self.prelu(self.bn1(self.conv1(x)))
+        for block in (self.block1, self.block2, self.block3, self.block4):
+            x = block(x)
         return self.features(self.fc(self.bn2(x).flatten(1)))
 
 
