@@ -24,6 +24,8 @@ KeyedPermutation::KeyedPermutation(uint64_t size, uint64_t key)
   while ((uint64_t{1} << bits) < size) ++bits;
   const int high_bits = (bits + 1) / 2;
   low_bits_ = bits - high_bits;
+  // A round over few bits has few functions to choose from: small networks need more of them before pairs of values are uniform.
+  rounds_ = bits <= 8 ? 20 : 6;
   low_mask_ = (uint64_t{1} << low_bits_) - 1;
   high_mask_ = (uint64_t{1} << high_bits) - 1;
 }
@@ -31,7 +33,7 @@ KeyedPermutation::KeyedPermutation(uint64_t size, uint64_t key)
 uint64_t KeyedPermutation::Encrypt(uint64_t x) const {
   uint64_t low = x & low_mask_;
   uint64_t high = x >> low_bits_;
-  for (int round = 0; round < kRounds; round += 2) {
+  for (int round = 0; round < rounds_; round += 2) {
     high ^= RoundHash(low, RoundKey(round_key_, round)) & high_mask_;
     low ^= RoundHash(high, RoundKey(round_key_, round + 1)) & low_mask_;
   }
@@ -41,7 +43,7 @@ uint64_t KeyedPermutation::Encrypt(uint64_t x) const {
 uint64_t KeyedPermutation::Decrypt(uint64_t x) const {
   uint64_t low = x & low_mask_;
   uint64_t high = x >> low_bits_;
-  for (int round = kRounds - 2; round >= 0; round -= 2) {
+  for (int round = rounds_ - 2; round >= 0; round -= 2) {
     low ^= RoundHash(high, RoundKey(round_key_, round + 1)) & low_mask_;
     high ^= RoundHash(low, RoundKey(round_key_, round)) & high_mask_;
   }

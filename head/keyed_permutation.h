@@ -26,13 +26,12 @@ class KeyedPermutation {
   uint64_t Inverse(uint64_t value) const;
 
  private:
-  static constexpr int kRounds = 6;
-
   uint64_t Encrypt(uint64_t x) const;
   uint64_t Decrypt(uint64_t x) const;
 
   uint64_t size_;
   uint64_t rotation_;
+  int rounds_;
   int low_bits_;
   uint64_t low_mask_;
   uint64_t high_mask_;

@@ -1,7 +1,6 @@
 #include "head/partitions.h"
 
 #include "head/counter_random.h"
-#include "head/keyed_permutation.h"
 
 namespace myriad {
 namespace {
@@ -15,7 +14,10 @@ KeyedPermutation BlockPermutation(uint64_t seed, int partition_count, int64_t bl
 }  // namespace
 
 Partitions::Partitions(int64_t class_count, uint64_t seed, int partition_count)
-    : class_count_(class_count), seed_(seed), partition_count_(partition_count) {}
+    : class_count_(class_count),
+      seed_(seed),
+      partition_count_(partition_count),
+      last_block_(BlockPermutation(seed, partition_count, class_count / partition_count)) {}
 
 Partitions::Place Partitions::Locate(int64_t class_id) const {
   const int64_t block = class_id / partition_count_;
@@ -32,8 +34,7 @@ int64_t Partitions::size(int32_t partition) const {
   const int64_t full_blocks = class_count_ / partition_count_;
   const uint64_t rest = static_cast<uint64_t>(class_count_ % partition_count_);
   if (rest == 0) return full_blocks;
-  const KeyedPermutation last = BlockPermutation(seed_, partition_count_, full_blocks);
-  return full_blocks + (last.Inverse(static_cast<uint64_t>(partition)) < rest ? 1 : 0);
+  return full_blocks + (last_block_.Inverse(static_cast<uint64_t>(partition)) < rest ? 1 : 0);
 }
 
 std::pair<int32_t, int32_t> Partitions::ShardRange(int shard, int shard_count) const {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "head/keyed_permutation.h"
+
 namespace myriad {
 
 // Where the classes of a head lie (design section 2). Class c lies in block b = c div P; its partition is pi_b(c mod P), a keyed
@@ -42,6 +44,7 @@ class Partitions {
   int64_t class_count_;
   uint64_t seed_;
   int partition_count_;
+  KeyedPermutation last_block_;  // Of the block that is not full, which decides the partitions that have one class more.
 };
 
 }  // namespace myriad

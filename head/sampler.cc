@@ -35,20 +35,26 @@ std::vector<int64_t> DrawCounts(const Partitions& partitions, const SamplerOptio
   }
   if (!TakesSample(options.kind) || options.sample_count == 0) return counts;
   // With classes laid out in the order of the partitions, partition [from, to) draws floor((S to + v)/N) - floor((S from + v)/N) for one
-  // v uniform in [0, N): integers throughout, so the sum is exactly S and the mean exactly S (to - from) / N.
-  const uint64_t class_count = static_cast<uint64_t>(partitions.class_count());
-  const unsigned __int128 sample_count = static_cast<unsigned __int128>(options.sample_count);
-  const uint64_t offset = UniformBelow(StreamKey(options.seed, kCountOffsetPurpose, static_cast<uint64_t>(step)), class_count);
+  // v uniform in [0, N): integers throughout, so the sum is exactly S and the mean exactly S (to - from) / N. The remainder of the
+  // division goes along from partition to partition; a partition of `base` classes adds S base / N, one of base + 1 another S / N.
+  const int64_t class_count = partitions.class_count();
+  const int64_t base = class_count / partitions.partition_count();
+  const __int128 base_share = static_cast<__int128>(options.sample_count) * base;
+  const int64_t base_quotient = static_cast<int64_t>(base_share / class_count);
+  const int64_t base_remainder = static_cast<int64_t>(base_share % class_count);
   const KeyedPermutation order(static_cast<uint64_t>(partitions.partition_count()),
                                StreamKey(options.seed, kCountOrderPurpose, static_cast<uint64_t>(step)));
-  uint64_t classes = 0;
-  int64_t drawn = 0;
+  int64_t remainder = static_cast<int64_t>(
+      UniformBelow(StreamKey(options.seed, kCountOffsetPurpose, static_cast<uint64_t>(step)), static_cast<uint64_t>(class_count)));
   for (int position = 0; position < partitions.partition_count(); ++position) {
     const int32_t partition = static_cast<int32_t>(order.At(static_cast<uint64_t>(position)));
-    classes += static_cast<uint64_t>(partitions.size(partition));
-    const int64_t drawn_to = static_cast<int64_t>((sample_count * classes + offset) / class_count);
-    if (partition >= first && partition < last) counts[partition - first] = drawn_to - drawn;
-    drawn = drawn_to;
+    int64_t drawn = base_quotient;
+    remainder += base_remainder + (partitions.size(partition) - base) * options.sample_count;  // Below 3 N: S is at most N.
+    while (remainder >= class_count) {
+      remainder -= class_count;
+      ++drawn;
+    }
+    if (partition >= first && partition < last) counts[partition - first] = drawn;
   }
   return counts;
 }

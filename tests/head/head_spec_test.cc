@@ -1,0 +1,166 @@
+#include "head/head_spec.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace myriad {
+namespace {
+
+HeadSpec GoodHead() {
+  HeadSpec head;
+  head.name = "faces";
+  head.class_count = 1000;
+  head.embedding_dim = 512;
+  return head;
+}
+
+TEST(HeadSpecTest, LimitsThemselvesAreValid) {
+  HeadSpec head = GoodHead();
+  EXPECT_TRUE(Validate(head).ok());
+  head.name = std::string(64, 'a');
+  head.class_count = int64_t{1} << 40;
+  head.embedding_dim = 65536;
+  EXPECT_TRUE(Validate(head).ok());
+  head.name = "A-z_09";
+  head.class_count = 1;
+  head.embedding_dim = 1;
+  EXPECT_TRUE(Validate(head).ok());
+}
+
+TEST(HeadSpecTest, AFieldOutOfRangeIsNamedWithValueAndRange) {
+  struct Case {
+    void (*spoil)(HeadSpec&);
+    absl::StatusCode code;
+    const char* message;
+  };
+  const auto kInvalid = absl::StatusCode::kInvalidArgument;
+  const std::vector<Case> cases = {
+      {[](HeadSpec& h) { h.name = ""; }, kInvalid, "head.name is \"\"; it must be 1 to 64 letters, digits, '-' or '_'"},
+      {[](HeadSpec& h) { h.name = "a/b"; }, kInvalid, "head.name is \"a/b\""},
+      {[](HeadSpec& h) { h.name = std::string(65, 'a'); }, kInvalid, "head.name is"},
+      {[](HeadSpec& h) { h.class_count = 0; }, kInvalid, "head.class_count is 0; it must be in [1, 2^40]"},
+      {[](HeadSpec& h) { h.class_count = (int64_t{1} << 40) + 1; }, kInvalid, "head.class_count is 1099511627777"},
+      {[](HeadSpec& h) { h.embedding_dim = -3; }, kInvalid, "head.embedding_dim is -3; it must be in [1, 65536]"},
+      {[](HeadSpec& h) { h.embedding_dim = 65537; }, kInvalid, "head.embedding_dim is 65537"},
+      {[](HeadSpec& h) { h.initial_deviation = 0; }, kInvalid, "head.initial_deviation is 0; it must be > 0 and finite"},
+      {[](HeadSpec& h) { h.initial_deviation = std::nan(""); }, kInvalid, "head.initial_deviation is nan"},
+      {[](HeadSpec& h) { h.initial_deviation = std::numeric_limits<double>::infinity(); }, kInvalid, "head.initial_deviation is inf"},
+      {[](HeadSpec& h) { h.slots_per_row = 2; }, kInvalid, "head.slots_per_row is 2"},
+      {[](HeadSpec& h) { h.partition_count = 8; }, kInvalid, "head.partition_count is 8; it must be 4096"},
+      {[](HeadSpec& h) { h.weight_dtype = DataType::kBFloat16; }, absl::StatusCode::kUnimplemented,
+       "head.weight_dtype is bfloat16; only float32 rows are stored so far"},
+      {[](HeadSpec& h) { h.slot_dtype = DataType::kFloat16; }, absl::StatusCode::kUnimplemented, "head.slot_dtype is float16"},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.message);
+    HeadSpec head = GoodHead();
+    c.spoil(head);
+    const absl::Status status = Validate(head);
+    EXPECT_EQ(status.code(), c.code);
+    EXPECT_NE(status.message().find(c.message), absl::string_view::npos) << status;
+  }
+}
+
+TEST(TrainingSpecTest, AFieldOutOfRangeIsNamedWithValueAndRange) {
+  struct Case {
+    void (*spoil)(TrainingSpec&);
+    const char* message;
+  };
+  const std::vector<Case> cases = {
+      {[](TrainingSpec& t) { t.margin.margin = -0.1; }, "training.margin.margin is -0.1; it must be in [0, 2]"},
+      {[](TrainingSpec& t) { t.margin.margin = std::nan(""); }, "training.margin.margin is nan"},
+      {[](TrainingSpec& t) {
+         t.margin = {MarginOptions::Kind::kArcFace, 1.6, 64.0};
+       },
+       "training.margin.margin is 1.6; it must be in [0, pi/2]"},
+      {[](TrainingSpec& t) { t.margin.scale = 0; }, "training.scale is 0; it must be in (0, 1024]"},
+      {[](TrainingSpec& t) { t.margin.scale = 1025; }, "training.scale is 1025"},
+      {[](TrainingSpec& t) { t.sampler.sample_count = 1001; },
+       "training.sampler.sample_count is 1001; it must be in [0, 1000], the head's class_count"},
+      {[](TrainingSpec& t) { t.sampler.sample_count = -1; }, "training.sampler.sample_count is -1"},
+      {[](TrainingSpec& t) { t.sampler.kind = SamplerOptions::Kind::kAllSample; },
+       "training.sampler.sample_count is 0; it must be in [1, 1000]"},
+      {[](TrainingSpec& t) { t.optimizer.momentum = 1.0; }, "training.sgd.momentum is 1; it must be in [0, 1)"},
+      {[](TrainingSpec& t) { t.optimizer.weight_decay = -1e-4; }, "training.sgd.weight_decay is -0.0001; it must be >= 0 and finite"},
+      {[](TrainingSpec& t) { t.optimizer.rate_scale = 0; }, "training.sgd.rate_scale is 0; it must be > 0 and finite"},
+  };
+  EXPECT_TRUE(Validate(TrainingSpec(), GoodHead()).ok());
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.message);
+    TrainingSpec training;
+    c.spoil(training);
+    const absl::Status status = Validate(training, GoodHead());
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find(c.message), absl::string_view::npos) << status;
+  }
+}
+
+TEST(HeadSpecTest, ADifferenceNamesTheFieldAndBothValues) {
+  const HeadSpec a = GoodHead();
+  EXPECT_TRUE(CheckSame(a, "shard 2", a, "this run").ok());
+  HeadSpec b = a;
+  b.initial_deviation = 0.02;
+  const absl::Status status = CheckSame(a, "shard 2", b, "this run");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "head.initial_deviation is 0.01 at shard 2 and 0.02 at this run");
+  EXPECT_TRUE(a != b);
+  EXPECT_TRUE(a == a);
+}
+
+TEST(HeadSpecTest, EveryFieldIsCompared) {
+  const std::vector<void (*)(HeadSpec&)> changes = {
+      [](HeadSpec& h) { h.name = "other"; },
+      [](HeadSpec& h) { h.class_count = 7; },
+      [](HeadSpec& h) { h.embedding_dim = 7; },
+      [](HeadSpec& h) { h.weight_dtype = DataType::kFloat16; },
+      [](HeadSpec& h) { h.seed = 7; },
+      [](HeadSpec& h) { h.slot_dtype = DataType::kFloat16; },
+      [](HeadSpec& h) { h.slots_per_row = 7; },
+      [](HeadSpec& h) { h.initial_deviation = std::nextafter(0.01, 1.0); },
+      [](HeadSpec& h) { h.partition_count = 7; },
+  };
+  for (const auto& change : changes) {
+    HeadSpec changed = GoodHead();
+    change(changed);
+    const absl::Status status = CheckSame(GoodHead(), "a", changed, "b");
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_FALSE(GoodHead() == changed);
+  }
+}
+
+TEST(TrainingSpecTest, EveryFieldIsCompared) {
+  const std::vector<void (*)(TrainingSpec&)> changes = {
+      [](TrainingSpec& t) { t.margin.kind = MarginOptions::Kind::kArcFace; },
+      [](TrainingSpec& t) { t.margin.margin = 0.1; },
+      [](TrainingSpec& t) { t.margin.scale = 1; },
+      [](TrainingSpec& t) { t.sampler.kind = SamplerOptions::Kind::kAll; },
+      [](TrainingSpec& t) { t.sampler.sample_count = 1; },
+      [](TrainingSpec& t) { t.sampler.seed = 1; },
+      [](TrainingSpec& t) { t.optimizer.momentum = 0.1; },
+      [](TrainingSpec& t) { t.optimizer.weight_decay = 0.1; },
+      [](TrainingSpec& t) { t.optimizer.decoupled_weight_decay = true; },
+      [](TrainingSpec& t) { t.optimizer.rate_scale = 0.1; },
+      [](TrainingSpec& t) { t.placement = Placement::kWorker; },
+  };
+  EXPECT_TRUE(CheckSame(TrainingSpec(), "a", TrainingSpec(), "b").ok());
+  for (const auto& change : changes) {
+    TrainingSpec changed;
+    change(changed);
+    EXPECT_EQ(CheckSame(TrainingSpec(), "a", changed, "b").code(), absl::StatusCode::kFailedPrecondition);
+  }
+}
+
+// Two doubles that differ in their last bit do not look equal in the message.
+TEST(HeadSpecTest, NumbersThatDifferAreWrittenSo) {
+  HeadSpec a = GoodHead(), b = GoodHead();
+  b.initial_deviation = std::nextafter(b.initial_deviation, 1.0);
+  const std::string message(CheckSame(a, "a", b, "b").message());
+  EXPECT_EQ(message, "head.initial_deviation is 0.01 at a and 0.010000000000000002 at b");
+}
+
+}  // namespace
+}  // namespace myriad
