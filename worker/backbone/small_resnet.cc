@@ -1,0 +1,85 @@
+#include <memory>
+#include <string>
+
+#include <ATen/Functions.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/linear.h>
+
+#include "absl/strings/str_cat.h"
+#include "worker/backbone/layers.h"
+#include "worker/backbone/networks.h"
+
+namespace myriad {
+namespace {
+
+// out = prelu2(bn2(conv2(prelu1(bn1(conv1(x))))) + shortcut(x)); conv1 halves the side, the shortcut is a strided 1 x 1 convolution.
+class Block : public torch::nn::Module {
+ public:
+  Block(int64_t in, int64_t out)
+      : conv1_(register_module("conv1", Conv(in, out, 3, 2))),
+        bn1_(register_module("bn1", Norm(out))),
+        prelu1_(register_module("prelu1", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(out)))),
+        conv2_(register_module("conv2", Conv(out, out, 3, 1))),
+        bn2_(register_module("bn2", Norm(out))),
+        shortcut_(register_module("shortcut", Conv(in, out, 1, 2))),
+        prelu2_(register_module("prelu2", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(out)))) {}
+
+  torch::Tensor Forward(const torch::Tensor& x) {
+    torch::Tensor residual = bn2_(conv2_(prelu1_(bn1_(conv1_(x)))));
+    return prelu2_(residual + shortcut_(x));
+  }
+
+ private:
+  torch::nn::Conv2d conv1_;
+  torch::nn::BatchNorm2d bn1_;
+  torch::nn::PReLU prelu1_;
+  torch::nn::Conv2d conv2_;
+  torch::nn::BatchNorm2d bn2_;
+  torch::nn::Conv2d shortcut_;
+  torch::nn::PReLU prelu2_;
+};
+
+// conv - bn - prelu at full size, four blocks of 1, 2, 4 and 8 times the width that halve the side each, then bn - flatten - fc - bn. The
+// flattened map keeps where strokes are, which a global pool would throw away.
+class SmallResNet : public Network {
+ public:
+  explicit SmallResNet(const BackboneSpec& spec) {
+    const int64_t width = spec.width;
+    conv1_ = register_module("conv1", Conv(spec.channels, width, 3, 1));
+    bn1_ = register_module("bn1", Norm(width));
+    prelu_ = register_module("prelu", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(width)));
+    int64_t in = width;
+    for (int i = 0; i < 4; ++i) {
+      const int64_t out = width << i;
+      blocks_.push_back(register_module(absl::StrCat("block", i + 1), std::make_shared<Block>(in, out)));
+      in = out;
+    }
+    const int64_t side = HalvedSide(spec.image_size, 4);
+    bn2_ = register_module("bn2", Norm(in));
+    fc_ = register_module("fc", torch::nn::Linear(in * side * side, spec.embedding_dim));
+    features_ = register_module("features", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(spec.embedding_dim).eps(1e-5)));
+    features_->weight.set_requires_grad(false);
+  }
+
+  torch::Tensor Embed(torch::Tensor x) override {
+    x = prelu_(bn1_(conv1_(x)));
+    for (const std::shared_ptr<Block>& block : blocks_) x = block->Forward(x);
+    x = at::flatten(bn2_(x).contiguous(), 1);
+    return features_(fc_(x).to(at::kFloat));
+  }
+
+ private:
+  torch::nn::Conv2d conv1_{nullptr};
+  torch::nn::BatchNorm2d bn1_{nullptr};
+  torch::nn::PReLU prelu_{nullptr};
+  std::vector<std::shared_ptr<Block>> blocks_;
+  torch::nn::BatchNorm2d bn2_{nullptr};
+  torch::nn::Linear fc_{nullptr};
+  torch::nn::BatchNorm1d features_{nullptr};
+};
+
+}  // namespace
+
+std::shared_ptr<Network> MakeSmallResNet(const BackboneSpec& spec) { return std::make_shared<SmallResNet>(spec); }
+
+}  // namespace myriad

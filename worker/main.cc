@@ -1,0 +1,157 @@
+// myriad-worker: one rank of a training run, and the verbs on image data.
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "worker/data/verbs.h"
+#include "worker/peer_watch.h"
+#include "worker/train_job.h"
+#include "worker/version.h"
+
+namespace {
+
+constexpr int kExitError = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitPeerLost = 3;
+constexpr int kExitInterrupted = 130;
+// A step that has not ended so long after a signal waits for somebody who will not come.
+constexpr int kGraceSeconds = 20;
+
+void PrintError(const absl::Status& status) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "myriad-worker: %s\n", std::string(status.message()).c_str());
+  std::fflush(stderr);
+}
+
+// SIGINT and SIGTERM set `stop`; a second one, or a run that does not end in time, ends the process. Blocks both signals in this thread and
+// in those that it starts: call first.
+void HandleSignals(std::atomic<bool>* stop) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals, stop] {
+    int number = 0;
+    sigwait(&signals, &number);
+    stop->store(true);
+    const timespec grace = {kGraceSeconds, 0};
+    sigtimedwait(&signals, nullptr, &grace);
+    _exit(kExitInterrupted);
+  }).detach();
+}
+
+absl::Status ReadNumber(const char* name, int* value) {
+  const char* text = std::getenv(name);
+  if (text != nullptr && !absl::SimpleAtoi(text, value)) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " is \"", text, "\"; it must be a number"));
+  }
+  return absl::OkStatus();
+}
+
+// torchrun's environment. Without it: the one rank of a run of one.
+absl::Status ReadRank(myriad::RankInfo* rank, int* local_rank_count) {
+  absl::Status status = ReadNumber("RANK", &rank->rank);
+  if (status.ok()) status = ReadNumber("WORLD_SIZE", &rank->rank_count);
+  if (status.ok()) status = ReadNumber("LOCAL_RANK", &rank->local_rank);
+  if (status.ok()) status = ReadNumber("LOCAL_WORLD_SIZE", local_rank_count);
+  if (status.ok()) status = ReadNumber("MASTER_PORT", &rank->master_port);
+  if (!status.ok()) return status;
+  if (const char* address = std::getenv("MASTER_ADDR")) rank->master_address = address;
+  const char* agent_store = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
+  rank->launcher_has_store = agent_store != nullptr && std::string(agent_store) == "True";
+  if (const char* restart = std::getenv("TORCHELASTIC_RESTART_COUNT")) rank->run_id = restart;
+  return absl::OkStatus();
+}
+
+void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<absl::Status()>* run) {
+  struct Flags {
+    myriad::TrainJobOptions options;
+    std::string shards;
+    int threads = 0;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* train = app.add_subcommand(
+      "train", "One rank of a training run. torchrun's environment says which: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.");
+  train->add_option("--config", flags->options.config_path, "Job configuration (myriad.config.v1.JobConfig, text format)")->required();
+  train->add_option("--run-dir", flags->options.run_dir, "Run folder; made if it is missing")->required();
+  train->add_option("--shards", flags->shards, "host:port of all shards in order, with commas")->required();
+  train->add_option("--device", flags->options.device, "auto, cpu or cuda; one worker a GPU")->capture_default_str();
+  train
+      ->add_option("--threads", flags->threads,
+                   "Threads of the backbone's arithmetic (default: the machine's cores divided among its workers)")
+      ->check(CLI::Range(1, 4096));
+  train->add_option("--trace", flags->options.trace_path,
+                    "Write a Chrome trace of forward, head calls, backward and bucket reductions here");
+  train->callback([flags, stop, run] {
+    *run = [flags, stop]() -> absl::Status {
+      myriad::TrainJobOptions& options = flags->options;
+      int local_rank_count = 1;
+      absl::Status status = ReadRank(&options.rank, &local_rank_count);
+      if (!status.ok()) return status;
+      const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+      options.threads = flags->threads > 0 ? flags->threads : std::max(1, cores / std::max(1, local_rank_count));
+      options.verification_threads = std::max(options.threads, std::min(cores, options.threads * local_rank_count));
+      options.shard_addresses = absl::StrSplit(flags->shards, ',', absl::SkipEmpty());
+      options.stop = stop;
+      options.on_peer_lost = [](const absl::Status& lost) {
+        PrintError(lost);
+        _exit(kExitPeerLost);
+      };
+      options.print = [](const std::string& line) {
+        std::printf("%s\n", line.c_str());
+        std::fflush(stdout);
+      };
+      return myriad::RunTrainJob(options);
+    };
+  });
+}
+
+int Run(int argc, char** argv, std::atomic<bool>* stop) {
+  CLI::App app("myriad-worker: trains the backbone against the heads' shards; packs, checks and renders image data.", "myriad-worker");
+  app.set_version_flag("--version", absl::StrCat("myriad-worker ", myriad::kVersion));
+  app.require_subcommand(1);
+  std::function<absl::Status()> run;
+  AddTrainVerb(app, stop, &run);
+  myriad::AddDataVerbs(app, stop, &run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : kExitUsage;
+  }
+  const absl::Status status = run();
+  if (status.ok()) return 0;
+  PrintError(status);
+  if (absl::IsCancelled(status)) return kExitInterrupted;
+  return myriad::IsPeerLost(status) ? kExitPeerLost : kExitError;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::atomic<bool> stop{false};
+  HandleSignals(&stop);
+  const int code = Run(argc, argv, &stop);
+  std::fflush(stdout);
+  std::fflush(stderr);
+  // Not by return: the signal thread still waits, and static destructors must not run under it.
+  _exit(code);
+}

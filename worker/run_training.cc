@@ -1,0 +1,115 @@
+#include "worker/run_training.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace myriad {
+namespace {
+
+double SecondsSince(int64_t start_ns) { return static_cast<double>(Trace::Now() - start_ns) * 1e-9; }
+
+// Whether a multiple of `every` epochs is passed by the step that ends at `done_steps`.
+bool IsDue(double every, int64_t done_steps, int64_t steps_per_epoch) {
+  const double period = every * static_cast<double>(steps_per_epoch);
+  return std::floor(static_cast<double>(done_steps) / period) > std::floor(static_cast<double>(done_steps - 1) / period);
+}
+
+class TrainingLoop {
+ public:
+  TrainingLoop(const TrainingParts& parts, const TrainingOptions& options)
+      : parts_(parts), options_(options), total_(options.schedule.total_steps), steps_per_epoch_(parts.reader->steps_per_epoch()) {
+    for (const StepHead& head : parts_.step.heads) head_names_.push_back(head.name);
+  }
+
+  absl::StatusOr<TrainingResult> Run() {
+    TrainingResult result;
+    for (int64_t step = 0; step < total_ && !result.stopped; ++step) {
+      absl::StatusOr<bool> stopped = Step(step);
+      if (!stopped.ok()) return stopped.status();
+      result.stopped = *stopped;
+      result.steps = step + 1;
+      const bool last = result.steps == total_;
+      absl::Status status = absl::OkStatus();
+      if (result.steps % options_.log_every_steps == 0 || last || result.stopped) status = Report(result.steps);
+      if (status.ok() && !result.stopped) status = VerifyIfDue(result.steps, last);
+      if (!status.ok()) return status;
+    }
+    result.first_verification = first_accuracy_;
+    return result;
+  }
+
+ private:
+  // True when some rank asked for a stop.
+  absl::StatusOr<bool> Step(int64_t step) {
+    const int64_t start = Trace::Now();
+    if (parts_.stop != nullptr && parts_.stop->load() && !asked_to_stop_) {
+      asked_to_stop_ = true;
+      absl::Status status = parts_.step.collectives->RequestStop();
+      if (!status.ok()) return status;
+    }
+    absl::StatusOr<Batch> read = parts_.reader->Next();
+    if (!read.ok()) return read.status();
+    const double wait_data_seconds = SecondsSince(start);
+
+    StepBatch batch;
+    batch.images = std::move(read->images);
+    batch.labels = std::move(read->labels);
+    batch.heads.reserve(batch.labels.size());
+    for (int32_t source : read->sources) batch.heads.push_back(parts_.head_of_source[source]);
+    const double learning_rate = LearningRate(options_.schedule, step);
+    absl::StatusOr<StepFigures> figures = TrainingStep(parts_.step, options_.step, batch, step, learning_rate);
+    if (!figures.ok()) return figures.status();
+    window_.Add(*figures, learning_rate, SecondsSince(start), wait_data_seconds);
+    return figures->stop_requested;
+  }
+
+  absl::Status Report(int64_t done) {
+    absl::Status status = absl::OkStatus();
+    if (parts_.print) parts_.print(ProgressLine(window_, done, total_, steps_per_epoch_));
+    if (parts_.metrics != nullptr) status = parts_.metrics->WriteSteps(window_, head_names_, done, EpochOf(done));
+    window_ = StepWindow();
+    return status;
+  }
+
+  absl::Status VerifyIfDue(int64_t done, bool last) {
+    bool any = false;
+    for (size_t v = 0; v < parts_.verifications.size(); ++v) {
+      const ScheduledVerification& verification = parts_.verifications[v];
+      if (!last && !IsDue(verification.every_epochs, done, steps_per_epoch_)) continue;
+      any = true;
+      if (parts_.step.collectives->rank() != 0) continue;
+      const int64_t start = Trace::Now();
+      absl::StatusOr<VerificationMetrics> metrics = Verify(*verification.set, options_.embed, parts_.step.backbone);
+      if (!metrics.ok()) return metrics.status();
+      if (v == 0) first_accuracy_ = metrics->accuracy;
+      if (parts_.print) parts_.print(VerificationLine(verification.set->name, *metrics));
+      if (parts_.metrics != nullptr) {
+        absl::Status status = parts_.metrics->WriteVerification(verification.set->name, *metrics, done, EpochOf(done), SecondsSince(start));
+        if (!status.ok()) return status;
+      }
+    }
+    return any ? parts_.step.collectives->Barrier() : absl::OkStatus();
+  }
+
+  double EpochOf(int64_t done) const { return static_cast<double>(done) / static_cast<double>(steps_per_epoch_); }
+
+  const TrainingParts& parts_;
+  const TrainingOptions& options_;
+  const int64_t total_;
+  const int64_t steps_per_epoch_;
+  std::vector<std::string> head_names_;
+  StepWindow window_;
+  bool asked_to_stop_ = false;
+  double first_accuracy_ = 0.0;
+};
+
+}  // namespace
+
+absl::StatusOr<TrainingResult> RunTraining(const TrainingParts& parts, const TrainingOptions& options) {
+  return TrainingLoop(parts, options).Run();
+}
+
+}  // namespace myriad

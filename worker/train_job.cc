@@ -1,0 +1,222 @@
+#include "worker/train_job.h"
+
+#include <memory>
+#include <utility>
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/head_client.h"
+#include "client/job_config.h"
+#include "client/run_folder.h"
+#include "proto/wire/head_codec.h"
+#include "worker/backbone/backbone.h"
+#include "worker/backbone/backbone_file.h"
+#include "worker/device.h"
+#include "worker/job_data.h"
+#include "worker/job_options.h"
+#include "worker/run_training.h"
+#include "worker/save_run.h"
+#include "worker/torch_errors.h"
+
+namespace myriad {
+namespace {
+
+constexpr absl::Duration kShardStartTimeout = absl::Seconds(60);
+
+// The heads of a run, open at all shards.
+struct OpenHeads {
+  std::vector<std::unique_ptr<HeadClient>> clients;
+  std::vector<StepHead> heads;
+  std::vector<int64_t> incarnations;
+};
+
+absl::StatusOr<OpenHeads> OpenAllHeads(const config::v1::JobConfig& config, const TrainJobOptions& options, Collectives* collectives) {
+  OpenHeads open;
+  for (const config::v1::HeadConfig& entry : config.heads()) {
+    absl::StatusOr<HeadSpec> spec = ParseHeadSpec(entry.spec());
+    if (!spec.ok()) return spec.status();
+    absl::StatusOr<TrainingSpec> training = ParseTrainingSpec(entry.training(), *spec);
+    if (!training.ok()) return training.status();
+    HeadClient::Options client_options;
+    client_options.head = *spec;
+    client_options.training = *training;
+    client_options.shard_addresses = options.shard_addresses;
+    client_options.rank = collectives->rank();
+    client_options.rank_count = collectives->rank_count();
+    client_options.exchange = collectives;
+    absl::StatusOr<std::unique_ptr<HeadClient>> client = HeadClient::Create(client_options);
+    if (!client.ok()) return client.status();
+    if (collectives->rank() == 0) {
+      absl::Status status = (*client)->WaitForShards(kShardStartTimeout);
+      if (!status.ok()) return status;
+    }
+
+    std::string minted;
+    if (collectives->rank() == 0) {
+      absl::StatusOr<int64_t> incarnation = (*client)->MintIncarnation();
+      if (!incarnation.ok()) return incarnation.status();
+      minted = absl::StrCat(*incarnation);
+    }
+    absl::StatusOr<std::string> shared = collectives->ShareFromRankZero(absl::StrCat("incarnation/", spec->name), minted);
+    if (!shared.ok()) return shared.status();
+    int64_t incarnation = 0;
+    if (!absl::SimpleAtoi(*shared, &incarnation)) return absl::InternalError(absl::StrCat("rank 0 shared incarnation \"", *shared, "\""));
+    absl::StatusOr<int64_t> committed = (*client)->Open(incarnation);
+    if (!committed.ok()) return committed.status();
+
+    StepHead head;
+    head.name = spec->name;
+    head.client = client->get();
+    head.loss_weight = entry.loss_weight();
+    head.first_step = *committed;
+    open.heads.push_back(std::move(head));
+    open.clients.push_back(*std::move(client));
+    open.incarnations.push_back(incarnation);
+  }
+  return open;
+}
+
+// The backbone on its device, with rank 0's weights on all ranks (running statistics too).
+absl::StatusOr<std::unique_ptr<Backbone>> OpenBackbone(const config::v1::JobConfig& config, at::Device device, Collectives* collectives) {
+  absl::StatusOr<std::unique_ptr<Backbone>> backbone = MakeBackbone(BackboneSpecOf(config.backbone()), config.seed());
+  if (!backbone.ok()) return backbone.status();
+  absl::Status status = (*backbone)->MoveTo(device);
+  if (!status.ok()) return status;
+  std::vector<at::Tensor> state;
+  for (const NamedTensor& entry : (*backbone)->State()) state.push_back(entry.tensor.detach());
+  status = collectives->Broadcast(std::move(state));
+  if (!status.ok()) return status;
+  return backbone;
+}
+
+absl::Status SaveRun(const config::v1::JobConfig& config, const JobData& data, const OpenHeads& open, const TrainJobOptions& options,
+                     int64_t steps, const Backbone& backbone, const RunFolder& folder) {
+  absl::Status status = SaveBackbone(backbone, {{"steps", absl::StrCat(steps)}}, folder.backbone_path());
+  for (int h = 0; status.ok() && h < config.heads_size(); ++h) {
+    SavedHead head;
+    head.config = &config.heads(h);
+    head.catalogue = &data.catalogues[h];
+    head.client = open.clients[h].get();
+    head.incarnation = open.incarnations[h];
+    head.committed_steps = open.heads[h].first_step + steps;
+    head.shard_count = static_cast<int>(options.shard_addresses.size());
+    status = SaveHead(head, folder);
+  }
+  return status;
+}
+
+// Everything between meeting the other ranks and leaving them.
+absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, const TrainJobOptions& options, Collectives* collectives) {
+  const bool first = collectives->rank() == 0;
+  absl::StatusOr<JobData> data = OpenJobData(config);
+  if (!data.ok()) return data.status();
+  absl::Status status = ResolveWithData(data->facts, &config);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<BatchReader>> reader = MakeBatchReader(config, *data, collectives->rank(), collectives->rank_count());
+  if (!reader.ok()) return reader.status();
+  absl::StatusOr<Schedule> schedule = ScheduleOf(config, (*reader)->steps_per_epoch());
+  if (!schedule.ok()) return schedule.status();
+  std::vector<std::unique_ptr<VerificationSet>> verifications;
+  if (first) {
+    absl::StatusOr<std::vector<std::unique_ptr<VerificationSet>>> opened = OpenVerifications(config);
+    if (!opened.ok()) return opened.status();
+    verifications = *std::move(opened);
+  }
+  absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
+  if (!folder.ok()) return folder.status();
+  if (first) {
+    status = folder->WriteConfig(config);
+    if (!status.ok()) return status;
+  }
+
+  absl::StatusOr<OpenHeads> open = OpenAllHeads(config, options, collectives);
+  if (!open.ok()) return open.status();
+  absl::StatusOr<std::unique_ptr<Backbone>> backbone = OpenBackbone(config, device, collectives);
+  if (!backbone.ok()) return backbone.status();
+  std::vector<at::Tensor> parameters;
+  for (const NamedTensor& entry : (*backbone)->Parameters()) parameters.push_back(entry.tensor);
+  absl::StatusOr<BackboneSgd> optimizer = BackboneSgd::Create(SgdOptionsOf(config.backbone_optimizer()), parameters);
+  if (!optimizer.ok()) return optimizer.status();
+  std::unique_ptr<Trace> trace;
+  if (!options.trace_path.empty()) trace = std::make_unique<Trace>();
+  absl::StatusOr<std::unique_ptr<GradientReducer>> reducer =
+      collectives->MakeGradientReducer(parameters, int64_t{config.training().gradient_bucket_mib()} << 20, trace.get());
+  if (!reducer.ok()) return reducer.status();
+
+  TrainingParts parts;
+  parts.step.backbone = backbone->get();
+  parts.step.parameters = parameters;
+  parts.step.reducer = reducer->get();
+  parts.step.optimizer = &*optimizer;
+  parts.step.collectives = collectives;
+  parts.step.heads = open->heads;
+  parts.step.trace = trace.get();
+  parts.reader = reader->get();
+  parts.head_of_source = data->head_of_dataset;
+  for (int v = 0; v < config.verifications_size(); ++v) {
+    parts.verifications.push_back({first ? verifications[v].get() : nullptr, config.verifications(v).every_epochs()});
+  }
+  std::unique_ptr<MetricsLog> metrics;
+  if (first) {
+    absl::StatusOr<MetricsLog> opened = MetricsLog::Open(folder->metrics_path());
+    if (!opened.ok()) return opened.status();
+    metrics = std::make_unique<MetricsLog>(*std::move(opened));
+    parts.metrics = metrics.get();
+    parts.print = options.print;
+  }
+  parts.stop = options.stop;
+  TrainingOptions training = TrainingOptionsOf(config, *schedule);
+  training.step.device = device;
+  training.embed.device = device;
+  training.embed.compute_threads = options.verification_threads;
+
+  absl::StatusOr<TrainingResult> result = RunTraining(parts, training);
+  if (trace != nullptr) {
+    status = trace->WriteChromeJson(collectives->rank(), options.trace_path);
+    if (!status.ok()) return status;
+  }
+  if (!result.ok()) return result.status();
+  if (result->stopped) return absl::CancelledError(absl::StrCat("interrupted after step ", result->steps));
+  if (!first) return absl::OkStatus();
+  if ((*reader)->skipped() > 0) options.print(absl::StrCat("rank 0 skipped ", (*reader)->skipped(), " images that cannot be read"));
+  status = SaveRun(config, *data, *open, options, result->steps, **backbone, *folder);
+  if (!status.ok()) return status;
+  options.print(absl::StrCat("run folder ", folder->path()));
+  if (config.verifications_size() > 0) options.print(absl::StrFormat("verification accuracy %.4f", result->first_verification));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunTrainJob(const TrainJobOptions& options) {
+  absl::StatusOr<config::v1::JobConfig> config = LoadJobConfig(options.config_path);
+  if (!config.ok()) return config.status();
+  absl::Status status = FillDefaults(&*config);
+  if (!status.ok()) return status;
+  if (options.shard_addresses.empty()) return absl::InvalidArgumentError("--shards names no shard");
+  absl::StatusOr<at::Device> device = ChooseDevice(options.device, options.rank.local_rank);
+  if (!device.ok()) return device.status();
+  status = GuardTorch("setting up LibTorch", [&] {
+    at::set_num_threads(options.threads);
+    at::globalContext().setDeterministicCuDNN(true);
+    at::manual_seed(config->seed() + static_cast<uint64_t>(options.rank.rank));
+  });
+  if (!status.ok()) return status;
+
+  Collectives::Options collectives_options;
+  collectives_options.rank = options.rank;
+  collectives_options.device = *device;
+  collectives_options.on_peer_lost = options.on_peer_lost;
+  absl::StatusOr<std::unique_ptr<Collectives>> collectives = Collectives::Connect(collectives_options);
+  if (!collectives.ok()) return collectives.status();
+  status = TrainTogether(*std::move(config), *device, options, collectives->get());
+  // All ranks stop after the same step: they leave together, as at the end of a whole run.
+  (*collectives)->Leave(absl::IsCancelled(status) ? absl::OkStatus() : status);
+  return status;
+}
+
+}  // namespace myriad

@@ -1,0 +1,35 @@
+#ifndef MYRIAD_WORKER_TRAIN_JOB_H_
+#define MYRIAD_WORKER_TRAIN_JOB_H_
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/collectives.h"
+
+namespace myriad {
+
+// `myriad-worker train`: one rank of a run, from a job configuration to a run folder.
+struct TrainJobOptions {
+  std::string config_path;
+  std::string run_dir;
+  std::vector<std::string> shard_addresses;
+  std::string device = "auto";
+  int threads = 1;               // Of the backbone's arithmetic, >= 1.
+  int verification_threads = 1;  // The same while rank 0 verifies and the machine's other workers wait.
+  std::string trace_path;        // Where to write a trace; empty: none.
+  RankInfo rank;
+  const std::atomic<bool>* stop = nullptr;
+  std::function<void(const absl::Status&)> on_peer_lost;  // See Collectives::Options.
+  std::function<void(const std::string&)> print;          // Lines for people; used by rank 0.
+};
+
+// Runs the job. Errors: CANCELLED when `stop` ended the run (nothing is saved but what metrics.jsonl has); a PeerLostError; others as one
+// line for the user.
+absl::Status RunTrainJob(const TrainJobOptions& options);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_WORKER_TRAIN_JOB_H_

@@ -1,0 +1,194 @@
+#include "worker/training_step.h"
+
+#include <cmath>
+#include <utility>
+
+#include <ATen/Functions.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "proto/wire/status.h"
+#include "worker/autocast.h"
+#include "worker/torch_errors.h"
+
+namespace myriad {
+namespace {
+
+// Adds the time that it lives to a figure, and a span to the trace.
+class Timed {
+ public:
+  Timed(const char* name, int64_t step, Trace* trace, double* seconds) : name_(name), step_(step), trace_(trace), seconds_(seconds) {}
+  ~Timed() {
+    const int64_t end = Trace::Now();
+    *seconds_ += static_cast<double>(end - start_) * 1e-9;
+    if (trace_ != nullptr) trace_->Add({name_, Trace::kWorkerTrack, start_, end, step_, 0});
+  }
+
+ private:
+  const char* const name_;
+  const int64_t step_;
+  Trace* const trace_;
+  double* const seconds_;
+  const int64_t start_ = Trace::Now();
+};
+
+// Which samples of a range belong to a head, and their labels.
+struct Selection {
+  std::vector<int64_t> rows;  // From the start of the range.
+  std::vector<int64_t> labels;
+};
+
+Selection Select(const StepBatch& batch, int head, int64_t first, int64_t last) {
+  Selection selection;
+  for (int64_t i = first; i < last; ++i) {
+    if (batch.heads[i] != head) continue;
+    selection.rows.push_back(i - first);
+    selection.labels.push_back(batch.labels[i]);
+  }
+  return selection;
+}
+
+at::Tensor IndexTensor(const std::vector<int64_t>& rows, at::Device device) {
+  at::Tensor index = at::empty({static_cast<int64_t>(rows.size())}, at::kLong);
+  std::copy(rows.begin(), rows.end(), index.mutable_data_ptr<int64_t>());
+  return index.to(device);
+}
+
+// One chunk's forward pass: images first .. last - 1, or a black image for an empty chunk, so that every rank takes part in the reduction.
+absl::StatusOr<at::Tensor> Embed(const StepParts& parts, const StepOptions& options, const StepBatch& batch, int64_t first, int64_t last) {
+  parts.backbone->SetTraining(last - first >= 2);
+  at::Tensor images;
+  absl::Status status = GuardTorch("images of a chunk", [&] {
+    if (first < last) {
+      images = batch.images.narrow(0, first, last - first).to(options.device);
+    } else {
+      std::vector<int64_t> shape = batch.images.sizes().vec();
+      shape[0] = 1;
+      images = at::zeros(shape, at::TensorOptions(options.device).dtype(at::kFloat));
+    }
+  });
+  if (!status.ok()) return status;
+  Bfloat16Autocast autocast(options.bfloat16, options.device.type());
+  return parts.backbone->Forward(images);
+}
+
+// What all heads say about one chunk: dX of its embeddings, weighted, and the figures.
+class HeadCalls {
+ public:
+  HeadCalls(const StepParts& parts, const StepOptions& options, const StepBatch& batch, int64_t step, double learning_rate,
+            StepFigures* figures)
+      : parts_(parts), options_(options), batch_(batch), step_(step), learning_rate_(learning_rate), figures_(figures) {}
+
+  // `embeddings` are detached: the images first .. last - 1.
+  absl::StatusOr<at::Tensor> Run(int chunk, const at::Tensor& embeddings, int64_t first, int64_t last) {
+    at::Tensor gradients = parts_.heads.size() == 1 ? at::Tensor() : at::zeros_like(embeddings);
+    for (size_t h = 0; h < parts_.heads.size(); ++h) {
+      const StepHead& head = parts_.heads[h];
+      const Selection chosen = Select(batch_, static_cast<int>(h), first, last);
+      const Selection all = chunk == 0 && options_.accumulation > 1
+                                ? Select(batch_, static_cast<int>(h), 0, static_cast<int64_t>(batch_.labels.size()))
+                                : Selection();
+      StepInput input;
+      input.step = head.first_step + step_;
+      input.chunk = chunk;
+      input.chunk_count = options_.accumulation;
+      input.learning_rate = learning_rate_;
+      const bool whole = static_cast<int64_t>(chosen.rows.size()) == embeddings.size(0);
+      at::Tensor index;
+      if (!whole) index = IndexTensor(chosen.rows, embeddings.device());
+      input.embeddings = whole ? embeddings : embeddings.index_select(0, index);
+      input.labels = chosen.labels;
+      input.step_labels = all.labels;
+      absl::StatusOr<StepResult> result = [&] {
+        Timed timed("head step", step_, parts_.trace, &figures_->wait_head_seconds);
+        return head.client->Step(input);
+      }();
+      if (!result.ok()) return Annotate(result.status(), absl::StrCat("head ", head.name, ", step ", input.step));
+      Count(head, *result, &figures_->heads[h]);
+      at::Tensor share = result->embedding_gradients;
+      if (head.loss_weight != 1.0) share = share * head.loss_weight;
+      if (whole) {
+        gradients = share;
+      } else if (parts_.heads.size() == 1) {
+        gradients = at::zeros_like(embeddings).index_copy_(0, index, share);
+      } else {
+        gradients.index_copy_(0, index, share);
+      }
+    }
+    return gradients;
+  }
+
+ private:
+  void Count(const StepHead& head, const StepResult& result, HeadFigures* total) {
+    total->loss += result.loss;
+    total->sample_count += result.sample_count;
+    total->target_count += result.target_count;
+    total->target_cosine_sum += result.target_cosine_sum;
+    total->row_count = result.row_count;
+    figures_->loss += head.loss_weight * result.loss;
+    figures_->wire_bytes += result.wire_bytes;
+  }
+
+  const StepParts& parts_;
+  const StepOptions& options_;
+  const StepBatch& batch_;
+  const int64_t step_;
+  const double learning_rate_;
+  StepFigures* const figures_;
+};
+
+}  // namespace
+
+absl::StatusOr<StepFigures> TrainingStep(const StepParts& parts, const StepOptions& options, const StepBatch& batch, int64_t step,
+                                         double learning_rate) {
+  StepFigures figures;
+  figures.heads.resize(parts.heads.size());
+  absl::Status status = parts.reducer->BeginStep(step);
+  if (!status.ok()) return status;
+
+  HeadCalls heads(parts, options, batch, step, learning_rate, &figures);
+  const int64_t count = batch.labels.size();
+  for (int chunk = 0; chunk < options.accumulation; ++chunk) {
+    const int64_t first = count * chunk / options.accumulation;
+    const int64_t last = count * (chunk + 1) / options.accumulation;
+    absl::StatusOr<at::Tensor> embeddings = [&] {
+      Timed timed("forward", step, parts.trace, &figures.forward_seconds);
+      return Embed(parts, options, batch, first, last);
+    }();
+    if (!embeddings.ok()) return embeddings.status();
+
+    absl::StatusOr<at::Tensor> gradients = absl::InternalError("no call was made");
+    status = GuardTorch("head step", [&] {
+      // The black image of an empty chunk is no sample.
+      gradients = heads.Run(chunk, embeddings->detach().narrow(0, 0, last - first), first, last);
+      if (gradients.ok() && first == last) gradients = at::zeros_like(*embeddings);
+    });
+    if (status.ok()) status = gradients.status();
+    if (!status.ok()) return status;
+
+    const bool last_chunk = chunk + 1 == options.accumulation;
+    if (last_chunk) {
+      // Between the head calls, which a rank that asks for a stop makes after it has asked, and the reduction, which no rank leaves before
+      // all are here: every rank sees the same answer.
+      absl::StatusOr<bool> stop = parts.collectives->StopRequested();
+      if (!stop.ok()) return stop.status();
+      figures.stop_requested = *stop;
+    }
+    const int64_t start = Trace::Now();
+    status = parts.reducer->Backward(*embeddings, *gradients, last_chunk);
+    figures.backward_seconds += static_cast<double>(Trace::Now() - start) * 1e-9;
+    if (!status.ok()) return status;
+  }
+
+  Timed timed("optimizer", step, parts.trace, &figures.optimizer_seconds);
+  if (std::isfinite(options.clip_norm)) {
+    absl::StatusOr<double> norm = ClipGradients(parts.parameters, options.clip_norm);
+    if (!norm.ok()) return norm.status();
+    figures.gradient_norm = *norm;
+  }
+  status = parts.optimizer->Step(learning_rate);
+  if (!status.ok()) return status;
+  return figures;
+}
+
+}  // namespace myriad
