@@ -1,4 +1,5 @@
 #include "worker/data/batch_reader.h"
+#include "head/keyed_permutation.h"
 
 #include <algorithm>
 #include <exception>
@@ -13,7 +14,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "worker/data/epoch_order.h"
 #include "worker/data/image_tensor.h"
 #include "worker/data/random.h"
 
@@ -113,7 +113,7 @@ class ThreadedBatchReader : public BatchReader {
     batch.step = step;
     batch.epoch = step / steps_per_epoch_;
     const uint64_t epoch_key = MixKey(MixKey(options_.seed, 0x65706F6368), batch.epoch);
-    const EpochOrder order(ends_.back(), epoch_key);
+    const KeyedPermutation order(ends_.back(), epoch_key);
     const int64_t start = step % steps_per_epoch_ * options_.batch_size;
     const int64_t size = std::min(options_.batch_size, ends_.back() - start);
     const int64_t first = start + size * options_.rank / options_.world_size;

@@ -134,7 +134,7 @@ absl::StatusOr<ImageEncoding> ParseImageEncoding(absl::string_view name) {
 
 absl::StatusOr<DatasetJson> ReadDatasetJson(const std::string& dir) {
   const std::string file = absl::StrCat(dir, "/dataset.json");
-  const absl::StatusOr<std::string> text = ReadFile(file);
+  const absl::StatusOr<std::string> text = ReadFileBytes(file);
   if (!text.ok()) return text.status();
   const Json root = Json::parse(*text, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(file, ": not valid JSON"));

@@ -28,7 +28,7 @@ absl::Status ErrnoStatus(const std::string& path) {
   return absl::Status(code, absl::StrCat(path, ": ", std::strerror(error)));
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
+absl::StatusOr<std::string> ReadFileBytes(const std::string& path) {
   auto file = RandomAccessFile::Open(path);
   if (!file.ok()) return file.status();
   std::string bytes((*file)->size(), '\0');

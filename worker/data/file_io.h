@@ -16,7 +16,7 @@ namespace myriad {
 absl::Status ErrnoStatus(const std::string& path);
 
 // All bytes of a file. Errors as ErrnoStatus; also for a directory.
-absl::StatusOr<std::string> ReadFile(const std::string& path);
+absl::StatusOr<std::string> ReadFileBytes(const std::string& path);
 
 bool FileExists(const std::string& path);
 bool IsDirectory(const std::string& path);

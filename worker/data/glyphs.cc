@@ -1,4 +1,5 @@
 #include "worker/data/glyphs.h"
+#include "head/keyed_permutation.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -13,7 +14,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "worker/data/dataset_writer.h"
-#include "worker/data/epoch_order.h"
 #include "worker/data/font_face.h"
 #include "worker/data/glyph_picture.h"
 #include "worker/data/han_fonts.h"
@@ -59,7 +59,7 @@ absl::StatusOr<Chosen> ChooseCharacters(const HanFonts& fonts, const GlyphsOptio
                                                    " characters stand in ", options.min_designs, " or more designs of the fonts found"));
   }
   std::sort(usable.begin(), usable.end());
-  const EpochOrder order(wanted, MixKey(options.seed, 0x68656C64));
+  const KeyedPermutation order(wanted, MixKey(options.seed, 0x68656C64));
   Chosen chosen;
   for (int64_t place = 0; place < wanted; ++place) {
     (place < options.eval_classes ? chosen.eval : chosen.train).push_back(usable[order.At(place)].second);

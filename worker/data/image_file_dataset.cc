@@ -9,7 +9,7 @@
 namespace myriad {
 
 absl::StatusOr<Image> ReadImageFile(const std::string& path) {
-  const absl::StatusOr<std::string> bytes = ReadFile(path);
+  const absl::StatusOr<std::string> bytes = ReadFileBytes(path);
   if (!bytes.ok()) return bytes.status();
   return DecodeImage(*bytes, path);
 }

@@ -84,7 +84,7 @@ absl::StatusOr<ImageFileList> ListImageFolder(const std::string& dir) {
 }
 
 absl::StatusOr<ImageFileList> ReadImageList(const std::string& file) {
-  const absl::StatusOr<std::string> text = ReadFile(file);
+  const absl::StatusOr<std::string> text = ReadFileBytes(file);
   if (!text.ok()) return text.status();
   const std::filesystem::path folder = std::filesystem::path(file).parent_path();
   ImageFileList list;

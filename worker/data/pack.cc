@@ -1,4 +1,5 @@
 #include "worker/data/pack.h"
+#include "head/keyed_permutation.h"
 
 #include <algorithm>
 #include <memory>
@@ -7,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/data/dataset_writer.h"
-#include "worker/data/epoch_order.h"
 #include "worker/data/file_io.h"
 #include "worker/data/image_codec.h"
 #include "worker/data/image_file_dataset.h"
@@ -65,7 +65,7 @@ absl::StatusOr<std::vector<Place>> SplitIdentities(const std::vector<std::string
         absl::StrCat("holdout-classes is ", options.holdout_classes, ", but there are ", count, " identities"));
   }
   std::vector<Place> places(count);
-  const EpochOrder order(count, MixKey(options.seed, 0x686F6C646F7574));
+  const KeyedPermutation order(count, MixKey(options.seed, 0x686F6C646F7574));
   for (int64_t i = 0; i < options.holdout_classes; ++i) places[order.At(i)].eval = true;
   std::vector<std::string> names[2];
   for (int64_t i = 0; i < count; ++i) {
@@ -82,7 +82,7 @@ absl::StatusOr<std::vector<Place>> SplitIdentities(const std::vector<std::string
 
 // The bytes of one image as the data set stores them.
 absl::StatusOr<std::string> StoredImage(const std::string& path, const PackOptions& options, int size, int channels) {
-  absl::StatusOr<std::string> bytes = ReadFile(path);
+  absl::StatusOr<std::string> bytes = ReadFileBytes(path);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<Image> image = DecodeImage(*bytes, path);
   if (!image.ok()) return image.status();

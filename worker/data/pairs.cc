@@ -15,7 +15,7 @@
 namespace myriad {
 
 absl::StatusOr<std::vector<VerificationPair>> ReadPairs(const std::string& file, int64_t image_count) {
-  const absl::StatusOr<std::string> text = ReadFile(file);
+  const absl::StatusOr<std::string> text = ReadFileBytes(file);
   if (!text.ok()) return text.status();
   std::vector<VerificationPair> pairs;
   int64_t number = 0;

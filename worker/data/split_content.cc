@@ -58,7 +58,7 @@ absl::Status ValidateIdentityName(const std::string& name) {
 }
 
 std::vector<std::string> ReadIdentities(const std::string& file, ProblemList* problems) {
-  const absl::StatusOr<std::string> text = ReadFile(file);
+  const absl::StatusOr<std::string> text = ReadFileBytes(file);
   if (!text.ok()) {
     problems->Add(text.status());
     return {};
