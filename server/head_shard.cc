@@ -1,0 +1,268 @@
+#include "server/head_shard.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/Functions.h>
+
+#include "absl/strings/str_cat.h"
+#include "server/step/step_errors.h"
+#include "server/store/available_memory.h"
+
+namespace myriad {
+
+HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, Executor* executor, Timer* timer, ConnectPeers connect)
+    : options_(options),
+      partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
+      store_(std::move(store)),
+      timer_(timer),
+      connect_(std::move(connect)),
+      strand_(std::make_shared<Strand>(executor)),
+      gate_(std::make_shared<RowGate>()) {}
+
+HeadShard::Info HeadShard::InfoLocked() const {
+  Info info;
+  info.head = options_.head;
+  info.shard_index = options_.shard_index;
+  info.shard_count = options_.shard_count;
+  info.committed_steps = committed_steps_;
+  info.row_count = store_->row_count();
+  info.reserved_row_count = store_->reserved_row_count();
+  if (session_ != nullptr) {
+    info.incarnation = session_->options().incarnation;
+    info.training = session_->options().training;
+  }
+  return info;
+}
+
+HeadShard::Info HeadShard::info() const {
+  std::shared_ptr<TrainingSession> session;
+  Info info;
+  {
+    absl::MutexLock lock(&mu_);
+    info = InfoLocked();
+    session = session_;
+  }
+  if (session != nullptr) {
+    info.steps = session->train().statistics();
+    const StepEngine::Statistics evaluations = session->evaluate().statistics();
+    info.steps.open_steps += evaluations.open_steps;
+    info.steps.aborted_attempts += evaluations.aborted_attempts;
+  }
+  return info;
+}
+
+absl::Status HeadShard::CheckIs(const HeadSpec& head, int shard_index, int shard_count) const {
+  if (absl::Status status = CheckSame(options_.head, "the shard", head, "the call"); !status.ok()) return status;
+  if (shard_index != options_.shard_index || shard_count != options_.shard_count) {
+    return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "': this server is shard ", options_.shard_index,
+                                                      " of ", options_.shard_count, " of it; the call says shard ", shard_index, " of ",
+                                                      shard_count));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HeadShard::CheckStepFits(const TrainingSpec& training) const {
+  // A step keeps each of its rows once more beside the store, and its id, record and pointers. Rows that exist already need no new record,
+  // which this does not count on.
+  const int64_t shard_size = partitions_.ShardSize(options_.shard_index, options_.shard_count);
+  int64_t rows = 0;
+  switch (training.sampler.kind) {
+    case SamplerOptions::Kind::kAll: rows = shard_size - store_->row_count(); break;
+    case SamplerOptions::Kind::kUniform:
+    case SamplerOptions::Kind::kAllSample: rows = std::min(shard_size, training.sampler.sample_count / options_.shard_count); break;
+    case SamplerOptions::Kind::kPositivesOnly: break;
+  }
+  const double row_bytes = 4.0 * options_.head.embedding_dim * (2 + options_.head.slots_per_row) + 64;
+  const double available = AvailableMemoryBytes();
+  if (rows * row_bytes <= available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "head '", options_.head.name, "': a step of about ", rows, " rows of ", options_.head.embedding_dim, " numbers needs ",
+      static_cast<int64_t>(rows * row_bytes) >> 20, " MiB on this shard; ", static_cast<int64_t>(available) >> 20, " MiB are available"));
+}
+
+void HeadShard::Open(SessionOptions options, OpenDone done) {
+  std::vector<std::function<void()>> answers;
+  std::shared_ptr<TrainingSession> ending;
+  const int64_t incarnation = options.incarnation;
+  bool begins = false;
+  {
+    absl::MutexLock lock(&mu_);
+    const SessionOptions* open = opening_ ? &*opening_ : session_ != nullptr ? &session_->options() : nullptr;
+    const bool repeat = open != nullptr && incarnation == open->incarnation;
+    absl::Status status = stopped_;
+    if (status.ok() && open != nullptr && incarnation < open->incarnation) {
+      status = absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is open under incarnation ", open->incarnation,
+                                                          "; ", incarnation, " is not greater"));
+    }
+    if (status.ok()) status = repeat ? CheckSame(*open, options) : CheckStepFits(options.training);
+    if (!status.ok()) {
+      answers.push_back([done = std::move(done), status] { done(status); });
+    } else if (repeat && !opening_) {
+      answers.push_back([done = std::move(done), info = InfoLocked()] { done(info); });
+    } else {
+      if (!repeat) {
+        for (OpenDone& waiting : std::exchange(waiting_, {})) {
+          answers.push_back([waiting = std::move(waiting), incarnation] {
+            waiting(absl::FailedPreconditionError(absl::StrCat("incarnation ", incarnation, " has taken over")));
+          });
+        }
+        opening_ = std::move(options);
+        ending = session_;
+        begins = true;
+      }
+      waiting_.push_back(std::move(done));
+    }
+  }
+  for (const auto& answer : answers) answer();
+  if (!begins) return;
+  if (ending == nullptr) return FinishOpen(incarnation);
+  ending->Close(absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' was opened by another run (incarnation ",
+                                                           incarnation, "); this run must stop")),
+                [self = shared_from_this(), incarnation] { self->FinishOpen(incarnation); });
+}
+
+void HeadShard::FinishOpen(int64_t incarnation) {
+  std::vector<OpenDone> waiting;
+  Info info;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!opening_ || opening_->incarnation != incarnation) return;  // A higher one has come meanwhile.
+    TrainingSession::Parts parts;
+    parts.head = options_.head;
+    parts.committed_steps = committed_steps_;
+    parts.store = store_;
+    parts.strand = strand_;
+    parts.gate = gate_;
+    parts.timer = timer_;
+    parts.peers = connect_(options_.head.name, opening_->shard_addresses);
+    parts.on_commit = [weak = weak_from_this()](int64_t step) {
+      const std::shared_ptr<HeadShard> self = weak.lock();
+      if (self == nullptr) return;
+      absl::MutexLock lock(&self->mu_);
+      self->committed_steps_ = step + 1;
+    };
+    previous_ = std::move(session_);
+    session_ = std::make_shared<TrainingSession>(*std::exchange(opening_, std::nullopt), parts);
+    waiting.swap(waiting_);
+    info = InfoLocked();
+  }
+  for (const OpenDone& done : waiting) done(info);
+}
+
+absl::StatusOr<std::shared_ptr<TrainingSession>> HeadShard::Session(int64_t incarnation) const {
+  absl::MutexLock lock(&mu_);
+  if (!stopped_.ok()) return stopped_;
+  if (session_ == nullptr) {
+    return absl::DataLossError(
+        absl::StrCat("shard ", options_.shard_index, " has not opened head '", options_.head.name, "': it restarted"));
+  }
+  if (session_->options().incarnation != incarnation || opening_) {
+    return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is open under incarnation ",
+                                                      opening_ ? opening_->incarnation : session_->options().incarnation, "; the call has ",
+                                                      incarnation));
+  }
+  return session_;
+}
+
+absl::StatusOr<std::shared_ptr<TrainingSession>> HeadShard::SessionForPeer(int64_t incarnation) const {
+  absl::MutexLock lock(&mu_);
+  for (const std::shared_ptr<TrainingSession>& session : {session_, previous_}) {
+    if (session != nullptr && session->options().incarnation == incarnation) return session;
+  }
+  if (session_ == nullptr) {
+    return absl::DataLossError(
+        absl::StrCat("shard ", options_.shard_index, " has not opened head '", options_.head.name, "': it restarted"));
+  }
+  return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is open under incarnation ",
+                                                    session_->options().incarnation, "; the call has ", incarnation));
+}
+
+absl::Status HeadShard::CheckClassIds(absl::Span<const int64_t> class_ids) const {
+  int64_t last = -1;
+  for (int64_t class_id : class_ids) {
+    if (class_id < 0 || class_id >= options_.head.class_count) {
+      return absl::InvalidArgumentError(absl::StrCat("class ", class_id, " is outside [0, ", options_.head.class_count, ")"));
+    }
+    if (class_id <= last)
+      return absl::InvalidArgumentError(absl::StrCat("class ids must increase strictly; ", class_id, " follows ", last));
+    last = class_id;
+    if (const int owner = partitions_.ShardOfClass(class_id, options_.shard_count); owner != options_.shard_index) {
+      return absl::FailedPreconditionError(absl::StrCat("class ", class_id, " of head '", options_.head.name, "' is on shard ", owner,
+                                                        " of ", options_.shard_count, "; this is shard ", options_.shard_index));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<HeadShard::Rows> HeadShard::ReadNow(std::vector<int64_t> class_ids, bool with_slots) {
+  Rows rows;
+  const int64_t count = class_ids.size();
+  rows.class_ids = std::move(class_ids);
+  rows.weights = at::empty({count, options_.head.embedding_dim}, at::kFloat);
+  rows.slots = at::empty({count, with_slots ? int64_t{options_.head.embedding_dim} * options_.head.slots_per_row : 0}, at::kFloat);
+  rows.exists.resize(count);
+  rows.last_step.resize(count);
+  if (absl::Status status =
+          store_->Read(rows.class_ids, rows.weights.mutable_data_ptr<float>(), with_slots ? rows.slots.mutable_data_ptr<float>() : nullptr,
+                       rows.exists.data(), rows.last_step.data());
+      !status.ok()) {
+    return status;
+  }
+  absl::MutexLock lock(&mu_);
+  rows.committed_steps = committed_steps_;
+  return rows;
+}
+
+void HeadShard::Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone done) {
+  strand_->Run([self = shared_from_this(), class_ids = std::move(class_ids), with_slots, done = std::move(done)]() mutable {
+    done(CatchAll([&] { return self->ReadNow(std::move(class_ids), with_slots); }));
+  });
+}
+
+void HeadShard::ScanKeys(int64_t after, int64_t max_keys, std::function<void(absl::StatusOr<std::vector<int64_t>>)> done) {
+  strand_->Run([self = shared_from_this(), after, max_keys, done = std::move(done)] {
+    done(CatchAll([&]() -> absl::StatusOr<std::vector<int64_t>> { return self->store_->ScanKeys(after, max_keys); }));
+  });
+}
+
+void HeadShard::ReadKeys(std::vector<int64_t> keys, bool with_slots, RowsDone done) {
+  for (int64_t& key : keys) key = store_->ClassOfKey(key);
+  Read(std::move(keys), with_slots, std::move(done));
+}
+
+void HeadShard::Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, Done done) {
+  gate_->Acquire(/*exclusive=*/true, [self = shared_from_this(), class_ids = std::move(class_ids), weights = std::move(weights),
+                                      slots = std::move(slots), done = std::move(done)] {
+    self->strand_->Run([self, class_ids, weights, slots, done] {
+      const absl::Status status = CatchAll([&] {
+        return self->store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
+      });
+      self->gate_->Release();
+      done(status);
+    });
+  });
+}
+
+void HeadShard::Reserve(int64_t row_count, Done done) {
+  strand_->Run(
+      [self = shared_from_this(), row_count, done = std::move(done)] { done(CatchAll([&] { return self->store_->Reserve(row_count); })); });
+}
+
+void HeadShard::Shutdown(const absl::Status& reason) {
+  std::vector<std::shared_ptr<TrainingSession>> sessions;
+  std::vector<OpenDone> waiting;
+  {
+    absl::MutexLock lock(&mu_);
+    stopped_ = reason;
+    sessions = {session_, previous_};
+    waiting.swap(waiting_);
+    opening_.reset();
+  }
+  for (const OpenDone& done : waiting) done(reason);
+  for (const std::shared_ptr<TrainingSession>& session : sessions) {
+    if (session != nullptr) session->Shutdown(reason);
+  }
+}
+
+}  // namespace myriad

@@ -1,0 +1,129 @@
+#ifndef MYRIAD_SERVER_HEAD_SHARD_H_
+#define MYRIAD_SERVER_HEAD_SHARD_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "head/head_spec.h"
+#include "head/partitions.h"
+#include "server/runtime/executor.h"
+#include "server/runtime/timer.h"
+#include "server/step/peer_client.h"
+#include "server/step/row_gate.h"
+#include "server/store/row_store.h"
+#include "server/training_session.h"
+
+namespace myriad {
+
+// Connects to the shards of a head, by their addresses in order.
+using ConnectPeers = std::function<std::shared_ptr<PeerClient>(const std::string& head, const std::vector<std::string>& addresses)>;
+
+// One head on one shard: its rows, how many steps it has committed, and the run that has it open. Answers come by callback, on any thread;
+// no call blocks. Thread-safe. Owned by shared_ptr.
+class HeadShard : public std::enable_shared_from_this<HeadShard> {
+ public:
+  struct Options {
+    HeadSpec head;
+    int shard_index = 0;
+    int shard_count = 1;
+  };
+  // Rows in one piece.
+  struct Rows {
+    std::vector<int64_t> class_ids;
+    at::Tensor weights;  // n x D.
+    at::Tensor slots;    // n x (slots * D), or n x 0 where not asked for.
+    std::vector<uint8_t> exists;
+    std::vector<int64_t> last_step;
+    int64_t committed_steps = 0;  // As of the rows.
+  };
+  struct Info {
+    HeadSpec head;
+    int shard_index = 0;
+    int shard_count = 1;
+    int64_t incarnation = 0;
+    int64_t committed_steps = 0;
+    int64_t row_count = 0;
+    int64_t reserved_row_count = 0;
+    std::optional<TrainingSpec> training;
+    StepEngine::Statistics steps;
+  };
+  using OpenDone = std::function<void(absl::StatusOr<Info>)>;
+  using RowsDone = std::function<void(absl::StatusOr<Rows>)>;
+  using Done = std::function<void(absl::Status)>;
+
+  // `executor` and `timer` outlive the object and its tasks.
+  HeadShard(const Options& options, std::unique_ptr<RowStore> store, Executor* executor, Timer* timer, ConnectPeers connect);
+
+  const HeadSpec& spec() const { return options_.head; }
+  Info info() const ABSL_LOCKS_EXCLUDED(mu_);
+  // OK if the head is what a caller takes it for; FAILED_PRECONDITION naming the difference.
+  absl::Status CheckIs(const HeadSpec& head, int shard_index, int shard_count) const;
+
+  // Opens the head for a run. A repeat is answered as the first call. A higher incarnation ends the run that is open: its calls are
+  // refused, a step that it has voted on is decided first.
+  // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options), RESOURCE_EXHAUSTED (a step would not fit memory).
+  void Open(SessionOptions options, OpenDone done) ABSL_LOCKS_EXCLUDED(mu_);
+  // The run that has the head open. DATA_LOSS: none has, this process has lost it. FAILED_PRECONDITION: another incarnation.
+  absl::StatusOr<std::shared_ptr<TrainingSession>> Session(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
+  // The same for peers, who may still ask about the run before.
+  absl::StatusOr<std::shared_ptr<TrainingSession>> SessionForPeer(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // INVALID_ARGUMENT unless `class_ids` are strictly increasing and in [0, N); FAILED_PRECONDITION naming a class of another shard.
+  absl::Status CheckClassIds(absl::Span<const int64_t> class_ids) const;
+
+  // Reads rows, virtual ones included. Requires: CheckClassIds.
+  void Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone done);
+  // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x (slots * D) or 0 x 0 for zeros; both are kept
+  // until `done`. Errors: RESOURCE_EXHAUSTED.
+  void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, Done done);
+  // Reserves and pre-faults. Errors: as RowStore::Reserve.
+  void Reserve(int64_t row_count, Done done);
+
+  // One instant of all rows: from the call of `held` to ReleaseRows() no step and no write changes a row; several may hold at once.
+  void HoldRows(std::function<void()> held) { gate_->Acquire(/*exclusive=*/false, std::move(held)); }
+  void ReleaseRows() { gate_->Release(); }
+  // While held: up to `max_keys` keys of existing rows above `after`, see RowStore::ScanKeys, and the rows of such keys.
+  void ScanKeys(int64_t after, int64_t max_keys, std::function<void(absl::StatusOr<std::vector<int64_t>>)> done);
+  void ReadKeys(std::vector<int64_t> keys, bool with_slots, RowsDone done);
+
+  // The server stops.
+  void Shutdown(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
+  void FinishOpen(int64_t incarnation) ABSL_LOCKS_EXCLUDED(mu_);
+  Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckStepFits(const TrainingSpec& training) const;
+
+  const Options options_;
+  const Partitions partitions_;
+  const std::shared_ptr<RowStore> store_;  // Used on the strand alone.
+  Timer* const timer_;
+  const ConnectPeers connect_;
+  const std::shared_ptr<Strand> strand_;
+  const std::shared_ptr<RowGate> gate_;
+
+  mutable absl::Mutex mu_;
+  absl::Status stopped_ ABSL_GUARDED_BY(mu_);
+  int64_t committed_steps_ ABSL_GUARDED_BY(mu_) = 0;
+  std::shared_ptr<TrainingSession> session_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<TrainingSession> previous_ ABSL_GUARDED_BY(mu_);  // For peers.
+  // An Open() that waits for the run before to end.
+  std::optional<SessionOptions> opening_ ABSL_GUARDED_BY(mu_);
+  std::vector<OpenDone> waiting_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_HEAD_SHARD_H_

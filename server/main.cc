@@ -1,0 +1,93 @@
+// myriad-server: one shard.
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include <ATen/Parallel.h>
+#include <CLI/CLI.hpp>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "server/myriad_server.h"
+#include "version.h"
+
+namespace {
+
+// Writes the whole file or nothing: readers never see half an address.
+absl::Status WriteAddressFile(const std::string& path, const std::string& address) {
+  const std::string temporary = absl::StrCat(path, ".", getpid());
+  FILE* file = fopen(temporary.c_str(), "w");
+  if (file == nullptr) return absl::UnavailableError(absl::StrCat("cannot write ", temporary, ": ", std::strerror(errno)));
+  const bool written = fprintf(file, "%s\n", address.c_str()) > 0;
+  if (fclose(file) != 0 || !written || rename(temporary.c_str(), path.c_str()) != 0) {
+    const std::string reason = std::strerror(errno);
+    unlink(temporary.c_str());
+    return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", reason));
+  }
+  return absl::OkStatus();
+}
+
+int Fail(const absl::Status& status) {
+  fprintf(stderr, "myriad-server: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  myriad::MyriadServer::Options options;
+  options.listen = "127.0.0.1:7711";
+  options.threads = 0;
+  std::string address_file;
+  CLI::App app("One shard of a Myriad deployment: keeps its part of the class centers of one or several heads and computes on it.");
+  app.set_version_flag("--version", myriad::kVersion);
+  app.add_option("--listen", options.listen, "HOST:PORT to serve on; port 0 lets the system choose")->capture_default_str();
+  app.add_option("--address-file", address_file, "File that gets the bound host:port, in one piece, once the server serves");
+  app.add_option("--max-rows", options.max_rows, "Rows that a head may have here; a step that needs more is refused; 0: no limit")
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "Threads that compute; 0: one a core")->capture_default_str();
+  app.add_option("--max-message-mib", options.max_message_mib, "Largest message that is taken, MiB, in [1, 2047]")->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (options.threads == 0) options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (options.threads < 1 || options.threads > 4096) {
+    return Fail(absl::InvalidArgumentError(absl::StrCat("--threads ", options.threads, " is outside [0, 4096]")));
+  }
+
+  // Signals are taken by sigwait below; every thread made from here on inherits the mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  at::set_num_threads(options.threads);
+  absl::StatusOr<std::unique_ptr<myriad::MyriadServer>> server = myriad::MyriadServer::Start(options);
+  if (!server.ok()) return Fail(server.status());
+  if (!address_file.empty()) {
+    if (absl::Status status = WriteAddressFile(address_file, (*server)->address()); !status.ok()) return Fail(status);
+  }
+  printf("myriad-server %s serves on %s with %d threads\n", myriad::kVersion, (*server)->address().c_str(), options.threads);
+  fflush(stdout);
+
+  int received = 0;
+  sigwait(&signals, &received);
+  printf("myriad-server: %s, stopping\n", received == SIGTERM ? "SIGTERM" : "SIGINT");
+  fflush(stdout);
+  (*server)->Stop();
+  return 0;
+}

@@ -1,0 +1,74 @@
+#ifndef MYRIAD_SERVER_SERVICES_ROW_STREAM_H_
+#define MYRIAD_SERVER_SERVICES_ROW_STREAM_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "head/head_spec.h"
+#include "proto/wire/status.h"
+
+namespace myriad {
+
+// Rows that fit a message of a stream, 1 MiB of weights and slots; at least one.
+inline int64_t RowsPerMessage(const HeadSpec& head, bool with_slots) {
+  const int64_t row_bytes = int64_t{4} * head.embedding_dim * (with_slots ? 1 + head.slots_per_row : 1);
+  return std::max<int64_t>(1, (int64_t{1} << 20) / row_bytes);
+}
+
+// Streams messages that are made one after another, each once the one before was taken by the transport, until there is no more, an error,
+// or the caller is gone. Deletes itself.
+template <typename Response>
+class MessageStream : public grpc::ServerWriteReactor<Response> {
+ public:
+  // What the next message is made with: OK and a message, or OK and nullptr at the end.
+  using Made = std::function<void(absl::StatusOr<std::unique_ptr<Response>>)>;
+  // Makes the next message and calls back, on any thread, perhaps at once. Not called again before that.
+  using Source = std::function<void(Made)>;
+
+  // `on_end` is called once, when no more messages are asked for.
+  MessageStream(grpc::CallbackServerContext* context, Source source, std::function<void()> on_end)
+      : context_(context), source_(std::move(source)), on_end_(std::move(on_end)) {}
+
+  // Begins. Apart from the constructor because the source may call back at once.
+  void Start() { Next(); }
+
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      Next();
+    } else {
+      End(absl::CancelledError("the caller is gone"));
+    }
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void Next() {
+    if (context_->IsCancelled()) return End(absl::CancelledError("the caller is gone"));
+    source_([this](absl::StatusOr<std::unique_ptr<Response>> message) {
+      if (!message.ok()) return End(message.status());
+      if (*message == nullptr) return End(absl::OkStatus());
+      message_ = *std::move(message);
+      this->StartWrite(message_.get());
+    });
+  }
+  void End(const absl::Status& status) {
+    on_end_();
+    this->Finish(ToGrpcStatus(status));
+  }
+
+  grpc::CallbackServerContext* const context_;
+  const Source source_;
+  const std::function<void()> on_end_;
+  std::unique_ptr<Response> message_;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_SERVICES_ROW_STREAM_H_

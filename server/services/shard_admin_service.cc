@@ -1,0 +1,185 @@
+#include "server/services/shard_admin_service.h"
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <ATen/Functions.h>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/head_codec.h"
+#include "proto/wire/matrix_codec.h"
+#include "proto/wire/status.h"
+#include "server/services/row_stream.h"
+#include "server/step/step_inputs.h"
+
+namespace myriad {
+namespace {
+
+// Keys of a pass over the table of rows; each pass looks at all of it.
+constexpr int64_t kScanKeys = 1 << 20;
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+// A field of /proc/self/status in bytes; 0 if there is none.
+int64_t ReadProcessStatus(const std::string& field) {
+  std::ifstream file("/proc/self/status");
+  std::string word;
+  while (file >> word) {
+    int64_t kib;
+    if (word == field && file >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
+// All rows of a head at one instant, message by message.
+class RowReader {
+ public:
+  using Made = MessageStream<v1::ReadRowsResponse>::Made;
+
+  RowReader(std::shared_ptr<HeadShard> head, bool with_slots) : head_(std::move(head)), with_slots_(with_slots) {}
+
+  void Next(Made made) {
+    if (!held_) {
+      held_ = true;
+      head_->HoldRows([this, made = std::move(made)] { Next(made); });
+      return;
+    }
+    if (next_ == keys_.size() && !scanned_all_) {
+      const int64_t after = keys_.empty() ? -1 : keys_.back();
+      head_->ScanKeys(after, kScanKeys, [this, made = std::move(made)](absl::StatusOr<std::vector<int64_t>> keys) {
+        if (!keys.ok()) return made(keys.status());
+        scanned_all_ = static_cast<int64_t>(keys->size()) < kScanKeys;
+        keys_ = *std::move(keys);
+        next_ = 0;
+        Next(made);
+      });
+      return;
+    }
+    if (next_ == keys_.size()) return made(std::unique_ptr<v1::ReadRowsResponse>());
+    const size_t count = std::min<size_t>(RowsPerMessage(head_->spec(), with_slots_), keys_.size() - next_);
+    std::vector<int64_t> part(keys_.begin() + next_, keys_.begin() + next_ + count);
+    next_ += count;
+    head_->ReadKeys(std::move(part), with_slots_, [this, made = std::move(made)](const absl::StatusOr<HeadShard::Rows>& rows) {
+      if (!rows.ok()) return made(rows.status());
+      auto message = std::make_unique<v1::ReadRowsResponse>();
+      message->set_class_ids(EncodeArray<int64_t>(rows->class_ids));
+      EncodeMatrix(rows->weights, DataType::kFloat32, message->mutable_centers());
+      if (with_slots_) EncodeMatrix(rows->slots, DataType::kFloat32, message->mutable_slots());
+      message->set_last_step(EncodeArray<int64_t>(rows->last_step));
+      message->set_committed_steps(rows->committed_steps);
+      made(std::move(message));
+    });
+  }
+
+  void End() {
+    if (held_) head_->ReleaseRows();
+  }
+
+ private:
+  const std::shared_ptr<HeadShard> head_;
+  const bool with_slots_;
+  bool held_ = false;
+  std::vector<int64_t> keys_;
+  size_t next_ = 0;
+  bool scanned_all_ = false;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ShardAdminService::CreateHead(grpc::CallbackServerContext* context, const v1::CreateHeadRequest* request,
+                                                        v1::CreateHeadResponse*) {
+  absl::StatusOr<HeadSpec> head = ParseHeadSpec(request->head());
+  if (!head.ok()) return Answer(context, head.status());
+  if (request->shard_count() < 1 || request->shard_count() > 4096) {
+    return Answer(context, absl::InvalidArgumentError(absl::StrCat("shard_count ", request->shard_count(), " is outside [1, 4096]")));
+  }
+  if (request->shard_index() < 0 || request->shard_index() >= request->shard_count()) {
+    return Answer(context, absl::InvalidArgumentError(
+                               absl::StrCat("shard_index ", request->shard_index(), " is outside [0, ", request->shard_count(), ")")));
+  }
+  return Answer(context, shard_->FindOrCreate(*head, request->shard_index(), request->shard_count()).status());
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::WriteRows(grpc::CallbackServerContext* context, const v1::WriteRowsRequest* request,
+                                                       v1::WriteRowsResponse*) {
+  absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
+  if (!head.ok()) return Answer(context, head.status());
+  const HeadSpec& spec = (*head)->spec();
+  absl::StatusOr<std::vector<int64_t>> class_ids = DecodeArray<int64_t>(request->class_ids(), "class_ids");
+  if (!class_ids.ok()) return Answer(context, class_ids.status());
+  if (absl::Status status = (*head)->CheckClassIds(*class_ids); !status.ok()) return Answer(context, status);
+  absl::StatusOr<at::Tensor> centers = ViewMatrix(request->centers(), spec.embedding_dim, "centers");
+  if (!centers.ok()) return Answer(context, centers.status());
+  absl::StatusOr<at::Tensor> slots = at::empty({0, 0}, at::kFloat);
+  if (request->has_slots()) slots = ViewMatrix(request->slots(), int64_t{spec.embedding_dim} * spec.slots_per_row, "slots");
+  if (!slots.ok()) return Answer(context, slots.status());
+  const int64_t rows = class_ids->size();
+  if (centers->size(0) != rows || (request->has_slots() && slots->size(0) != rows)) {
+    return Answer(context, absl::InvalidArgumentError(
+                               absl::StrCat(rows, " class ids, ", centers->size(0), " centers, ", slots->size(0), " rows of slots")));
+  }
+  for (const at::Tensor& matrix : {*centers, *slots}) {
+    if (const int64_t row = FirstRowNotFinite(matrix); row >= 0) {
+      return Answer(context, absl::InvalidArgumentError(absl::StrCat("class ", (*class_ids)[row], " has a number that is not finite")));
+    }
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  (*head)->Write(*std::move(class_ids), *centers, *slots, [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::ReadRowsResponse>* ShardAdminService::ReadRows(grpc::CallbackServerContext* context,
+                                                                            const v1::ReadRowsRequest* request) {
+  using Stream = MessageStream<v1::ReadRowsResponse>;
+  absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
+  Stream* stream;
+  if (head.ok()) {
+    auto reader = std::make_shared<RowReader>(*std::move(head), request->with_slots());
+    stream = new Stream(
+        context, [reader](Stream::Made made) { reader->Next(std::move(made)); }, [reader] { reader->End(); });
+  } else {
+    stream = new Stream(
+        context, [status = head.status()](const Stream::Made& made) { made(status); }, [] {});
+  }
+  stream->Start();
+  return stream;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::ReserveRows(grpc::CallbackServerContext* context, const v1::ReserveRowsRequest* request,
+                                                         v1::ReserveRowsResponse*) {
+  absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
+  if (!head.ok()) return Answer(context, head.status());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  (*head)->Reserve(request->row_count(), [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest*,
+                                                           v1::GetStatisticsResponse* response) {
+  response->set_version(facts_.version);
+  response->set_rss_bytes(ReadProcessStatus("VmRSS:"));
+  response->set_peak_rss_bytes(ReadProcessStatus("VmHWM:"));
+  response->set_max_rows(shard_->max_rows());
+  response->set_compute_threads(facts_.compute_threads);
+  for (const std::shared_ptr<HeadShard>& head : shard_->heads()) {
+    const HeadShard::Info info = head->info();
+    v1::HeadStatistics* statistics = response->add_heads();
+    statistics->set_head(info.head.name);
+    statistics->set_class_count(info.head.class_count);
+    statistics->set_committed_steps(info.committed_steps);
+    statistics->set_row_count(info.row_count);
+    statistics->set_reserved_row_count(info.reserved_row_count);
+    statistics->set_open_steps(info.steps.open_steps);
+    statistics->set_aborted_attempts(info.steps.aborted_attempts);
+  }
+  return Answer(context, absl::OkStatus());
+}
+
+}  // namespace myriad

@@ -1,0 +1,31 @@
+#include "server/step/step_inputs.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace myriad {
+
+absl::Status CheckLabels(absl::Span<const int64_t> labels, int64_t class_count, int rank) {
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] < 0 || labels[i] >= class_count) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("rank ", rank, ", sample ", i, ": label ", labels[i], " is outside [0, ", class_count, ")"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+int64_t FirstRowNotFinite(const at::Tensor& matrix) {
+  const float* data = matrix.const_data_ptr<float>();
+  const int64_t cols = matrix.size(1);
+  for (int64_t row = 0; row < matrix.size(0); ++row) {
+    // 0 * x is NaN for an infinite or NaN x, and else 0: one branch a row.
+    float sum = 0;
+    for (int64_t col = 0; col < cols; ++col) sum += 0.0f * data[row * cols + col];
+    if (std::isnan(sum)) return row;
+  }
+  return -1;
+}
+
+}  // namespace myriad

@@ -1,0 +1,22 @@
+#ifndef MYRIAD_SERVER_STEP_STEP_INPUTS_H_
+#define MYRIAD_SERVER_STEP_STEP_INPUTS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace myriad {
+
+// Checks one rank's labels. INVALID_ARGUMENT naming rank, sample and value where one is outside [0, class_count).
+absl::Status CheckLabels(absl::Span<const int64_t> labels, int64_t class_count, int rank);
+
+// The first row of `matrix` (2-d float32, contiguous) with a number that is not finite, or -1.
+int64_t FirstRowNotFinite(const at::Tensor& matrix);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_STEP_STEP_INPUTS_H_

@@ -1,0 +1,153 @@
+#include "server/step/worker_step_work.h"
+
+#include <cstring>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+
+#include "absl/strings/str_cat.h"
+#include "head/row_optimizer.h"
+#include "server/step/step_inputs.h"
+
+namespace myriad {
+namespace {
+
+constexpr int64_t kRowGrain = 64;
+
+}  // namespace
+
+WorkerStepWork::WorkerStepWork(const StepWorkOptions& options, std::shared_ptr<RowStore> store)
+    : options_(options), store_(std::move(store)), partitions_(options.head.class_count, options.head.seed, options.head.partition_count) {}
+
+std::pair<int64_t, int64_t> WorkerStepWork::Slice(int rank) const {
+  const int64_t n = rows_.class_ids.size();
+  return {n * rank / rank_count_, n * (rank + 1) / rank_count_};
+}
+
+absl::Status WorkerStepWork::Fetch(const Phase& phase) {
+  step_ = phase.step;
+  learning_rate_ = phase.learning_rate;
+  rank_count_ = phase.parts.size();
+  std::vector<int64_t> all;
+  std::vector<int32_t> sizes;
+  for (int rank = 0; rank < rank_count_; ++rank) {
+    const std::vector<int64_t>& labels = std::get<FetchPart>(*phase.parts[rank]).labels;
+    if (absl::Status status = CheckLabels(labels, options_.head.class_count, rank); !status.ok()) return status;
+    all.insert(all.end(), labels.begin(), labels.end());
+    sizes.push_back(labels.size());
+  }
+  rows_ = DrawStepRows(partitions_, options_.training.sampler, step_, options_.own_shard, options_.shard_count, all);
+  labels_ = std::make_shared<const std::vector<int64_t>>(std::move(all));
+  rank_sizes_ = std::make_shared<const std::vector<int32_t>>(std::move(sizes));
+  stage_ = Stage::kFetched;
+  return store_->Pin(rows_.class_ids, &pinned_);
+}
+
+absl::Status WorkerStepWork::Merge(const Phase& phase) {
+  std::vector<Denominators> shares;
+  for (int rank = 0; rank < rank_count_; ++rank) {
+    const Denominators& share = std::get<MergePart>(*phase.parts[rank]).denominators;
+    if (share.max_logit.size() != labels_->size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("rank ", rank, ": denominators of ", share.max_logit.size(), " samples; the step has ", labels_->size()));
+    }
+    shares.push_back(share);
+  }
+  absl::StatusOr<MergedDenominators> merged = MergeShares(shares, labels_->size());
+  if (!merged.ok()) return merged.status();
+  merged_ = std::make_shared<const MergedDenominators>(*std::move(merged));
+  stage_ = Stage::kMerged;
+  return absl::OkStatus();
+}
+
+absl::Status WorkerStepWork::TakeGradients(const Phase& phase) {
+  const int64_t n = rows_.class_ids.size();
+  const int64_t dim = options_.head.embedding_dim;
+  if (!gradients_.defined() || gradients_.size(0) < n) {
+    gradients_.reset();
+    gradients_ = at::empty({n + n / 8, dim}, at::kFloat);
+  }
+  for (int rank = 0; rank < rank_count_; ++rank) {
+    const ApplyPart& part = std::get<ApplyPart>(*phase.parts[rank]);
+    const auto [begin, end] = Slice(rank);
+    if (static_cast<int64_t>(part.class_ids.size()) != end - begin || part.gradients.size(0) != end - begin) {
+      return absl::InvalidArgumentError(absl::StrCat("rank ", rank, ": ", part.class_ids.size(), " class ids and ", part.gradients.size(0),
+                                                     " gradients; its slice of step ", step_, " has ", end - begin, " rows"));
+    }
+    for (int64_t row = begin; row < end; ++row) {
+      if (part.class_ids[row - begin] == rows_.class_ids[row]) continue;
+      return absl::InvalidArgumentError(absl::StrCat("rank ", rank, ": class ", part.class_ids[row - begin], " at place ", row - begin,
+                                                     " of its slice of step ", step_, ", where class ", rows_.class_ids[row], " was sent"));
+    }
+    const at::Tensor gradients = part.gradients.contiguous();
+    if (const int64_t row = FirstRowNotFinite(gradients); row >= 0) {
+      return absl::InvalidArgumentError(absl::StrCat("rank ", rank, ": the gradient of class ", part.class_ids[row], " is not finite"));
+    }
+    if (end > begin) {
+      std::memcpy(gradients_.mutable_data_ptr<float>() + begin * dim, gradients.const_data_ptr<float>(),
+                  (end - begin) * dim * sizeof(float));
+    }
+  }
+  stage_ = Stage::kReadyToApply;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepWork::Share> WorkerStepWork::Compute(const Phase& phase) {
+  const WorkerPhases phases(phase.step, options_.own_shard, options_.shard_count);
+  const absl::Status status = phase.phase == WorkerPhases::kFetch ? Fetch(phase)
+                              : phase.phase == phases.apply       ? TakeGradients(phase)
+                                                                  : Merge(phase);
+  if (!status.ok()) return status;
+  return Share();
+}
+
+std::vector<RankReply> WorkerStepWork::FetchReplies() const {
+  const int64_t dim = options_.head.embedding_dim;
+  std::vector<RankReply> replies;
+  for (int rank = 0; rank < rank_count_; ++rank) {
+    const auto [begin, end] = Slice(rank);
+    FetchReply reply;
+    reply.class_ids.assign(rows_.class_ids.begin() + begin, rows_.class_ids.begin() + end);
+    reply.centers = at::empty({end - begin, dim}, at::kFloat);
+    float* out = reply.centers.mutable_data_ptr<float>();
+    at::parallel_for(begin, end, kRowGrain, [&, begin = begin](int64_t first, int64_t last) {
+      for (int64_t row = first; row < last; ++row) std::memcpy(out + (row - begin) * dim, pinned_.weights[row], dim * sizeof(float));
+    });
+    reply.all_labels = labels_;
+    reply.rank_sizes = rank_sizes_;
+    replies.push_back(std::move(reply));
+  }
+  return replies;
+}
+
+void WorkerStepWork::Apply() {
+  const int64_t dim = options_.head.embedding_dim;
+  const float* gradients = gradients_.const_data_ptr<float>();
+  at::parallel_for(0, rows_.class_ids.size(), kRowGrain, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      SgdUpdateRow(options_.training.optimizer, learning_rate_, dim, gradients + row * dim, pinned_.weights[row], pinned_.slots[row]);
+    }
+  });
+  store_->Commit(step_);
+  pinned_ = {};
+}
+
+absl::StatusOr<std::vector<RankReply>> WorkerStepWork::Reply(const std::shared_ptr<const MergedDenominators>&, double) {
+  switch (stage_) {
+    case Stage::kFetched: return FetchReplies();
+    case Stage::kMerged: return std::vector<RankReply>(rank_count_, MergeReply{merged_});
+    case Stage::kReadyToApply: break;
+  }
+  Apply();
+  return std::vector<RankReply>(rank_count_, ApplyReply{static_cast<int64_t>(rows_.class_ids.size())});
+}
+
+absl::Status WorkerStepWork::Settle(bool) { return absl::OkStatus(); }
+
+void WorkerStepWork::Abandon() {
+  store_->Unpin();
+  pinned_ = {};
+  merged_.reset();
+}
+
+}  // namespace myriad

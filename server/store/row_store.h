@@ -1,0 +1,65 @@
+#ifndef MYRIAD_SERVER_STORE_ROW_STORE_H_
+#define MYRIAD_SERVER_STORE_ROW_STORE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace myriad {
+
+// The rows of one head that one shard keeps: D weights and slots * D optimizer slots each, float32, addressed by class id. The seam that
+// the tiers stand behind. A row that was never written is virtual: its value is a pure function of (seed, class id), and it takes no
+// memory.
+//
+// A step pins its rows, works on them in place and either commits or unpins. Whatever a commit needs is made ready by Pin(), so that
+// a shard that has voted YES can apply the step without a way to fail.
+//
+// Calls must be serial (the head's strand sees to it); row_count() and reserved_row_count() alone are thread-safe. Class ids must be
+// in [0, N) and of this shard; the caller checks it.
+class RowStore {
+ public:
+  // Where the pinned rows lie, in the order of the class ids: D floats each. Valid until Commit() or Unpin().
+  struct PinnedRows {
+    absl::Span<float* const> weights;
+    absl::Span<float* const> slots;
+  };
+
+  virtual ~RowStore() = default;
+
+  // Makes the rows of a step resident. A virtual row gets its value and zero slots; it starts to exist with Commit(). At most one pin at
+  // a time. Requires: distinct class ids.
+  // Errors: RESOURCE_EXHAUSTED (the limit of rows, named; memory): nothing is pinned.
+  virtual absl::Status Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) = 0;
+  // The pinned rows were changed by `step`. New ones exist from now on. Touches memory only; cannot fail.
+  virtual void Commit(int64_t step) = 0;
+  // Ends the pin; rows that were virtual are virtual again. Does nothing without a pin. Requires: existing rows were not changed.
+  virtual void Unpin() = 0;
+
+  // Copies rows, D floats each, to `weights` (and slots * D each to `slots` unless it is nullptr) in the order of `class_ids`. Virtual
+  // rows have their value, zero slots, exists 0 and last_step -1. `exists` and `last_step` may be nullptr.
+  virtual absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists,
+                            int64_t* last_step) const = 0;
+
+  // Sets rows; slots are zero when `slots` is nullptr. All or nothing. Not while rows are pinned.
+  // Errors: RESOURCE_EXHAUSTED as Pin().
+  virtual absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) = 0;
+
+  // An order over existing rows by (partition, index), as opaque increasing keys. ScanKeys() gives up to `max_keys` keys greater than
+  // `after` (-1: from the start) in order; fewer than `max_keys` means that no more follow.
+  virtual std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const = 0;
+  virtual int64_t ClassOfKey(int64_t key) const = 0;
+
+  // Makes room for `row_count` more rows and touches its pages.
+  // Errors: INVALID_ARGUMENT (negative), RESOURCE_EXHAUSTED (the limit of rows, memory): what was reserved before stays.
+  virtual absl::Status Reserve(int64_t row_count) = 0;
+
+  // Rows that exist, and rows for which memory is reserved (existing ones included).
+  virtual int64_t row_count() const = 0;
+  virtual int64_t reserved_row_count() const = 0;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_STORE_ROW_STORE_H_

@@ -1,0 +1,92 @@
+#include "server/store/slab.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/available_memory.h"
+
+namespace myriad {
+namespace {
+
+constexpr int64_t kChunkBytes = int64_t{64} << 20;
+constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr int64_t kPageBytes = 4096;
+// Left to everything else when a chunk is added.
+constexpr int64_t kSpareBytes = int64_t{64} << 20;
+
+}  // namespace
+
+Slab::Slab(int64_t floats_per_record)
+    : floats_per_record_(floats_per_record),
+      records_per_chunk_(std::max<int64_t>(1, kChunkBytes / (floats_per_record * static_cast<int64_t>(sizeof(float))))) {}
+
+Slab::~Slab() {
+  for (const Chunk& chunk : chunks_) munmap(chunk.mapping, chunk.mapping_bytes);
+}
+
+absl::Status Slab::AddChunk() {
+  const int64_t bytes = records_per_chunk_ * floats_per_record_ * sizeof(float);
+  const int64_t available = AvailableMemoryBytes();
+  if (available < bytes + kSpareBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for more rows: ", available >> 20, " MiB are available, ", (bytes + kSpareBytes) >> 20, " MiB are needed"));
+  }
+  if ((chunks_.size() + 1) * records_per_chunk_ > int64_t{0xffffffff}) {
+    return absl::ResourceExhaustedError(absl::StrCat("no more than ", int64_t{0xffffffff}, " rows fit one shard"));
+  }
+  Chunk chunk;
+  chunk.mapping_bytes = bytes + kHugePageBytes;
+  chunk.mapping = mmap(nullptr, chunk.mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (chunk.mapping == MAP_FAILED) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for more rows: mmap of ", bytes, " bytes: ", std::strerror(errno)));
+  }
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(chunk.mapping) + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  chunk.floats = reinterpret_cast<float*>(begin);
+  madvise(chunk.floats, bytes, MADV_HUGEPAGE);  // A hint: where it is refused, small pages do.
+  // Not value-initialized: Take() sets each, so that untouched ones take no memory.
+  chunk.last_step.reset(new int64_t[records_per_chunk_]);
+  chunks_.push_back(std::move(chunk));
+  return absl::OkStatus();
+}
+
+absl::Status Slab::Ensure(int64_t count) {
+  const int64_t fresh = count - static_cast<int64_t>(free_.size());
+  while (next_ + fresh > static_cast<int64_t>(chunks_.size()) * records_per_chunk_) {
+    if (absl::Status status = AddChunk(); !status.ok()) return status;
+  }
+  // Return() must not allocate after a vote: there is room for every record that may come back.
+  free_.reserve(free_.size() + std::max<int64_t>(count, 0));
+  return absl::OkStatus();
+}
+
+void Slab::Prefault(int64_t count) {
+  const int64_t end = next_ + count - static_cast<int64_t>(free_.size());
+  for (int64_t record = std::max(touched_, next_); record < end;) {
+    const int64_t chunk_end = std::min<int64_t>(end, (record / records_per_chunk_ + 1) * records_per_chunk_);
+    char* begin = reinterpret_cast<char*>(At(record));
+    char* last = begin + (chunk_end - record) * floats_per_record_ * sizeof(float);
+    for (char* page = begin; page < last; page += kPageBytes) *static_cast<volatile char*>(page) = 0;
+    *static_cast<volatile char*>(last - 1) = 0;
+    record = chunk_end;
+  }
+  touched_ = std::max(touched_, end);
+}
+
+uint32_t Slab::Take() {
+  uint32_t record;
+  if (!free_.empty()) {
+    record = free_.back();
+    free_.pop_back();
+  } else {
+    record = static_cast<uint32_t>(next_++);
+    touched_ = std::max(touched_, next_);
+  }
+  LastStep(record) = -1;
+  return record;
+}
+
+}  // namespace myriad
