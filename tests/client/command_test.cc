@@ -1,0 +1,185 @@
+// The `myriad` program itself: what it prints, its exit codes, and that nothing outlives it.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/child_process.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr char kMyriad[] = "client/myriad";
+
+std::unique_ptr<ChildProcess> Start(std::vector<std::string> arguments, const std::string& log, int stdout_fd = -1) {
+  ChildProcess::Options options;
+  arguments.insert(arguments.begin(), kMyriad);
+  options.arguments = std::move(arguments);
+  options.log_path = log;
+  options.stdout_fd = stdout_fd;
+  absl::StatusOr<std::unique_ptr<ChildProcess>> process = ChildProcess::Spawn(options);
+  EXPECT_TRUE(process.ok()) << process.status();
+  return process.ok() ? *std::move(process) : nullptr;
+}
+
+struct Result {
+  ProcessExit exit;
+  std::string output;
+};
+
+Result RunCommand(const std::vector<std::string>& arguments) {
+  TempDir dir;
+  std::unique_ptr<ChildProcess> process = Start(arguments, dir.File("log"));
+  if (process == nullptr) return {};
+  absl::optional<ProcessExit> exit = process->Wait(absl::Minutes(2));
+  EXPECT_TRUE(exit.has_value());
+  return {exit.value_or(ProcessExit()), ReadText(dir.File("log"))};
+}
+
+TEST(CommandTest, HelpNamesEveryVerbAndEveryVerbHasAnExample) {
+  const Result top = RunCommand({"--help"});
+  EXPECT_EQ(top.exit.code, 0);
+  for (const char* verb : {"train", "data", "query", "bench", "--version"}) EXPECT_THAT(top.output, HasSubstr(verb));
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
+           {"train", "--help"}, {"query", "head", "--help"}, {"query", "centers", "--help"}, {"bench", "head", "--help"}}) {
+    const Result help = RunCommand(verb);
+    EXPECT_EQ(help.exit.code, 0);
+    EXPECT_THAT(help.output, HasSubstr("Example"));
+    EXPECT_THAT(help.output, HasSubstr("  myriad " + verb[0]));
+  }
+  EXPECT_THAT(RunCommand({"--version"}).output, StartsWith("myriad 0."));
+}
+
+TEST(CommandTest, BadInputIsOneLineWithTheOffendingValue) {
+  TempDir dir;
+  WriteText(dir.File("bad.textproto"), "training {\n  batchsize: 3 }\n");
+  WriteText(dir.File("good.textproto"), absl::StrCat("heads { spec { name: 'a' } } backbone { small_resnet {} } run_dir: '",
+                                                     dir.File("run"), "' datasets { path: '", dir.path(), "' }"));
+  const std::string good = dir.File("good.textproto");
+  struct Case {
+    std::vector<std::string> arguments;
+    int code;
+    std::string message;
+  };
+  const std::vector<Case> cases = {
+      {{"trian"}, 2, "trian"},
+      {{}, 2, "say what to do"},
+      {{"query"}, 2, "myriad query --help"},
+      {{"train"}, 2, "--config is required"},
+      {{"train", "--config", good, "--shards", "0"}, 2, "0"},
+      {{"train", "--config", "/nowhere.textproto"}, 1, "/nowhere.textproto: No such file"},
+      {{"train", "--config", dir.File("bad.textproto")}, 1, "bad.textproto:2:12: Message type"},
+      {{"train", "--config", good, "--set", "training.batch_size=0"}, 1, "--set training.batch_size=0: training.batch_size is 0"},
+      {{"train", "--config", good, "--workers", "200"}, 1, "good.textproto: training.batch_size is 128; it must be >= 200"},
+      {{"train", "--config", good, "--set", "datasets[0].path=/nowhere", "--server-binary", "/bin/true", "--worker-binary", "/bin/true"},
+       1,
+       "datasets[0].path is /nowhere; there is no such folder"},
+      {{"train", "--config", good, "--server-binary", "/nowhere/server", "--worker-binary", "/bin/true"}, 1, "/nowhere/server"},
+      {{"query", "head", "--run", dir.path()}, 1, "is not a run folder"},
+      {{"query", "head", "--shards", "nonsense"}, 1, "'nonsense' is no shard address"},
+      {{"query", "head", "--run", "a", "--shards", "b:1"}, 2, "excludes"},
+  };
+  for (const Case& bad : cases) {
+    SCOPED_TRACE(absl::StrCat("expects ", bad.message));
+    const Result result = RunCommand(bad.arguments);
+    EXPECT_EQ(result.exit.code, bad.code);
+    EXPECT_THAT(result.output, StartsWith("myriad: "));
+    EXPECT_THAT(result.output, HasSubstr(bad.message));
+    EXPECT_EQ(result.output.find('\n'), result.output.size() - 1) << result.output;
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir.File("run")));
+}
+
+// A run of two scripts that stay until they are stopped.
+class StandInRun {
+ public:
+  StandInRun() {
+    Program("server",
+            "while [ $# -gt 0 ]; do [ \"$1\" = --address-file ] && file=$2; shift; done\n"
+            "echo 127.0.0.1:1 > $file.tmp && mv $file.tmp $file\nexec sleep 600\n");
+    Program("worker", "echo ready\nexec sleep 600\n");
+    WriteText(dir_.File("job.textproto"), absl::StrCat("heads { spec { name: 'a' } } backbone { small_resnet {} } datasets { path: '",
+                                                       dir_.path(), "' } run_dir: '", dir_.File("run"), "'"));
+    EXPECT_EQ(::pipe2(output_, O_CLOEXEC), 0);
+    myriad_ = Start({"train", "--config", dir_.File("job.textproto"), "--shards", "2", "--workers", "2", "--server-binary",
+                     dir_.File("server"), "--worker-binary", dir_.File("worker")},
+                    dir_.File("log"), output_[1]);
+    ::close(output_[1]);
+    // Both servers serve by then; worker 1 may still be starting.
+    char c;
+    while (seen_.find("ready") == std::string::npos && ::read(output_[0], &c, 1) == 1) seen_ += c;
+    EXPECT_THAT(seen_, HasSubstr("ready"));
+  }
+  ~StandInRun() { ::close(output_[0]); }
+
+  ChildProcess& myriad() { return *myriad_; }
+
+  // Waits until every process that wrote its id is gone.
+  void ExpectAllGone() {
+    int count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(dir_.File("pids"))) {
+      int pid = 0;
+      ASSERT_TRUE(absl::SimpleAtoi(entry.path().filename().string(), &pid));
+      ++count;
+      const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+      if (fd < 0) {
+        EXPECT_EQ(errno, ESRCH);
+        continue;
+      }
+      pollfd waited = {fd, POLLIN, 0};
+      EXPECT_EQ(::poll(&waited, 1, 60000), 1) << "process " << pid << " outlived the run";
+      ::close(fd);
+    }
+    EXPECT_GE(count, 3) << "two servers and worker 0 at least";
+  }
+
+ private:
+  void Program(const std::string& name, const std::string& body) {
+    std::filesystem::create_directories(dir_.File("pids"));
+    WriteText(dir_.File(name), absl::StrCat("#!/bin/sh\n: > ", dir_.File("pids"), "/$$\n", body));
+    EXPECT_EQ(::chmod(dir_.File(name).c_str(), 0755), 0);
+  }
+
+  TempDir dir_;
+  int output_[2] = {-1, -1};
+  std::string seen_;
+  std::unique_ptr<ChildProcess> myriad_;
+};
+
+TEST(CommandTest, CtrlCStopsTheRunAndLeavesNoProcess) {
+  for (int number : {SIGINT, SIGTERM}) {
+    StandInRun run;
+    run.myriad().Signal(number);
+    const absl::optional<ProcessExit> exit = run.myriad().Wait(absl::Minutes(2));
+    ASSERT_TRUE(exit.has_value());
+    EXPECT_EQ(exit->code, 130) << exit->Describe();
+    run.ExpectAllGone();
+  }
+}
+
+TEST(CommandTest, NothingOutlivesAKilledCommand) {
+  StandInRun run;
+  run.myriad().Signal(SIGKILL);
+  ASSERT_TRUE(run.myriad().Wait(absl::Minutes(2)).has_value());
+  run.ExpectAllGone();
+}
+
+}  // namespace
+}  // namespace myriad
