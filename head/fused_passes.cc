@@ -25,6 +25,7 @@ SoftmaxPasses::Checked NormalizeRows(int64_t n, int dim, const RowAt& row_at, fl
     int64_t degenerate = 0;
     int64_t not_finite = n;
     for (int64_t j = begin; j < end; ++j) {
+      if (j + kPrefetchDistance < end) PrefetchRow(row_at(j + kPrefetchDistance), dim, /*write=*/false);
       const NormalizedRow row = NormalizeRow(row_at(j), dim, unit + j * dim);
       inverse_norm[j] = row.inverse_norm;
       if (row.inverse_norm == 0.0f && row.finite) ++degenerate;

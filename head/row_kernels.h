@@ -10,6 +10,20 @@ namespace myriad {
 // The norm below which a row or an embedding counts as degenerate: its cosines and gradients are 0.
 constexpr double kMinNorm = 1e-12;
 
+// Asks for a row that will be read soon (and written, if `write`). Rows lie anywhere in memory, so the hardware cannot foresee them.
+inline void PrefetchRow(const float* row, int dim, bool write) {
+  constexpr int kFloatsPerLine = 16;
+  for (int d = 0; d < dim; d += kFloatsPerLine) {
+    if (write) {
+      __builtin_prefetch(row + d, 1);
+    } else {
+      __builtin_prefetch(row + d, 0);
+    }
+  }
+}
+// How many rows ahead of the one worked on.
+constexpr int64_t kPrefetchDistance = 2;
+
 struct NormalizedRow {
   float inverse_norm;  // 1/|row|; 0 when degenerate or not finite.
   bool finite;         // Whether all elements are.

@@ -458,6 +458,10 @@ void SoftmaxShare::ApplySgd(const SgdOptions& sgd, double learning_rate, absl::S
       const float* inverse_norm = s.row_inverse_norm.const_data_ptr<float>();
       const int64_t begin = s.TileBegin(tile);
       for (int64_t j = 0; j < s.TileSize(tile); ++j) {
+        if (j + kPrefetchDistance < s.TileSize(tile)) {
+          PrefetchRow(weights[begin + j + kPrefetchDistance], dim, /*write=*/true);
+          PrefetchRow(momentum[begin + j + kPrefetchDistance], dim, /*write=*/true);
+        }
         ProjectAndSgdRow(step, gradient + j * dim, inverse_norm[begin + j], dim, weights[begin + j], momentum[begin + j]);
       }
     });
