@@ -180,13 +180,15 @@ absl::StatusOr<StepFigures> TrainingStep(const StepParts& parts, const StepOptio
     if (!status.ok()) return status;
   }
 
-  Timed timed("optimizer", step, parts.trace, &figures.optimizer_seconds);
-  if (std::isfinite(options.clip_norm)) {
-    absl::StatusOr<double> norm = ClipGradients(parts.parameters, options.clip_norm);
-    if (!norm.ok()) return norm.status();
-    figures.gradient_norm = *norm;
+  {
+    Timed timed("optimizer", step, parts.trace, &figures.optimizer_seconds);
+    if (std::isfinite(options.clip_norm)) {
+      absl::StatusOr<double> norm = ClipGradients(parts.parameters, options.clip_norm);
+      if (!norm.ok()) return norm.status();
+      figures.gradient_norm = *norm;
+    }
+    status = parts.optimizer->Step(learning_rate);
   }
-  status = parts.optimizer->Step(learning_rate);
   if (!status.ok()) return status;
   return figures;
 }

@@ -1,0 +1,183 @@
+#include "worker/run_training.h"
+
+#include <fstream>
+#include <memory>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/worker/fake_head.h"
+#include "tests/worker/memory_dataset.h"
+
+namespace myriad {
+namespace {
+
+constexpr int kIdentities = 24;
+constexpr int kSide = 16;
+
+// A whole run of one rank: a small network, a head in this process, pictures in memory.
+struct TestRun {
+  explicit TestRun(const std::string& metrics_name, uint64_t seed = 3, int epochs = 6) : head(kIdentities, 16, seed) {
+    at::set_num_threads(1);
+    metrics_path = testing::TempDir() + metrics_name;
+    std::remove(metrics_path.c_str());
+    BackboneSpec spec;
+    spec.width = 8;
+    spec.embedding_dim = 16;
+    spec.image_size = kSide;
+    backbone = *MakeBackbone(spec, seed);
+    collectives = *Collectives::Connect({});
+    BatchSource source;
+    source.dataset = &dataset;
+    BatchReaderOptions reader_options;
+    reader_options.batch_size = 24;
+    reader_options.seed = seed;
+    reader_options.threads = 2;
+    reader = *BatchReader::Create({source}, reader_options);
+    for (const NamedTensor& parameter : backbone->Parameters()) parts.step.parameters.push_back(parameter.tensor);
+    reducer = *collectives->MakeGradientReducer(parts.step.parameters, 1 << 20, nullptr);
+    optimizer = std::make_unique<BackboneSgd>(*BackboneSgd::Create({}, parts.step.parameters));
+    metrics = std::make_unique<MetricsLog>(*MetricsLog::Open(metrics_path));
+    set.name = "held-out";
+    set.dataset = std::make_unique<MemoryDataset>(12, 4, kSide, 99, "other");
+    std::vector<int64_t> labels;
+    for (int64_t i = 0; i < set.dataset->size(); ++i) labels.push_back(set.dataset->label(i));
+    set.pairs = *DrawPairs(labels, 100, 1);
+    set.false_accept_rates = {0.1};
+
+    parts.step.backbone = backbone.get();
+    parts.step.reducer = reducer.get();
+    parts.step.optimizer = optimizer.get();
+    parts.step.collectives = collectives.get();
+    parts.step.heads = {{"made-up", &head, 1.0, 0}};
+    parts.reader = reader.get();
+    parts.head_of_source = {0};
+    parts.verifications = {{&set, 2.0}};
+    parts.metrics = metrics.get();
+    parts.print = [this](const std::string& line) { lines.push_back(line); };
+    parts.stop = &stop;
+    options.schedule.total_steps = epochs * reader->steps_per_epoch();
+    options.schedule.learning_rate = 0.05;
+    options.log_every_steps = 10;
+  }
+
+  std::vector<nlohmann::json> Metrics() const {
+    std::vector<nlohmann::json> all;
+    std::ifstream file(metrics_path);
+    for (std::string line; std::getline(file, line);) all.push_back(nlohmann::json::parse(line));
+    return all;
+  }
+
+  MemoryDataset dataset{kIdentities, 20, kSide, 5, "made-up"};
+  FakeHead head;
+  std::unique_ptr<Backbone> backbone;
+  std::unique_ptr<Collectives> collectives;
+  std::unique_ptr<BatchReader> reader;
+  std::unique_ptr<GradientReducer> reducer;
+  std::unique_ptr<BackboneSgd> optimizer;
+  std::unique_ptr<MetricsLog> metrics;
+  VerificationSet set;
+  std::atomic<bool> stop{false};
+  std::vector<std::string> lines;
+  std::string metrics_path;
+  TrainingParts parts;
+  TrainingOptions options;
+};
+
+TEST(RunTrainingTest, LossFallsAndUnseenIdentitiesAreToldApart) {
+  TestRun run("learns.jsonl");
+  auto result = RunTraining(run.parts, run.options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->steps, 120);
+  EXPECT_FALSE(result->stopped);
+  EXPECT_GT(result->first_verification, 0.9);
+
+  std::vector<double> losses;
+  std::vector<int64_t> verified_at;
+  for (const nlohmann::json& line : run.Metrics()) {
+    if (line.contains("loss")) {
+      losses.push_back(line["loss"]);
+      EXPECT_EQ(line["target_count"], 10 * 24);
+      EXPECT_GT(line["images_per_second"], 0.0);
+      EXPECT_GT(line["optimizer_seconds"], 0.0);
+      EXPECT_LE(line["wait_head_seconds"].get<double>() + line["forward_seconds"].get<double>() + line["backward_seconds"].get<double>(),
+                line["step_seconds"].get<double>());
+    } else {
+      verified_at.push_back(line["step"]);
+      EXPECT_EQ(line["verification"], "held-out");
+      EXPECT_TRUE(line["tar"].contains("0.1"));
+    }
+  }
+  ASSERT_EQ(losses.size(), 12u);
+  EXPECT_LT(losses.back(), 0.2 * losses.front());
+  // Every second epoch of 20 steps; the one that follows the last step is that of epoch 6.
+  EXPECT_EQ(verified_at, std::vector<int64_t>({40, 80, 120}));
+}
+
+TEST(RunTrainingTest, LinesForPeopleTellStepEpochAndVerification) {
+  TestRun run("lines.jsonl", 3, 2);
+  ASSERT_TRUE(RunTraining(run.parts, run.options).ok());
+  ASSERT_EQ(run.lines.size(), 5u);
+  EXPECT_EQ(run.lines[0].rfind("step 10/40  epoch 0.50/2  loss ", 0), 0u) << run.lines[0];
+  EXPECT_NE(run.lines[0].find(" images/s  ETA "), std::string::npos) << run.lines[0];
+  EXPECT_NE(run.lines[3].find("ETA 0s"), std::string::npos) << run.lines[3];
+  EXPECT_EQ(run.lines[4].rfind("verification held-out accuracy ", 0), 0u) << run.lines[4];
+  EXPECT_NE(run.lines[4].find(" +- "), std::string::npos);
+  EXPECT_NE(run.lines[4].find(" TAR@FAR=0.1 "), std::string::npos);
+}
+
+TEST(RunTrainingTest, ARunRepeatsBitForBitAndFollowsItsSeed) {
+  TestRun a("a.jsonl", 3, 1), b("b.jsonl", 3, 1), c("c.jsonl", 4, 1);
+  for (TestRun* run : {&a, &b, &c}) ASSERT_TRUE(RunTraining(run->parts, run->options).ok());
+  const auto sa = a.backbone->State(), sb = b.backbone->State(), sc = c.backbone->State();
+  bool differs = false;
+  for (size_t i = 0; i < sa.size(); ++i) {
+    EXPECT_TRUE(at::equal(sa[i].tensor, sb[i].tensor)) << sa[i].name;
+    differs |= !at::equal(sa[i].tensor, sc[i].tensor);
+  }
+  EXPECT_TRUE(differs);
+  EXPECT_TRUE(at::equal(a.head.weights(), b.head.weights()));
+}
+
+TEST(RunTrainingTest, TheHeadGetsTheScheduledRateOfEachStep) {
+  TestRun run("rates.jsonl", 3, 1);
+  run.options.schedule.warmup_steps = 5;
+  ASSERT_TRUE(RunTraining(run.parts, run.options).ok());
+  ASSERT_EQ(run.head.learning_rates().size(), 20u);
+  for (int64_t t = 0; t < 20; ++t) EXPECT_EQ(run.head.learning_rates()[t], LearningRate(run.options.schedule, t));
+}
+
+TEST(RunTrainingTest, AStopEndsTheRunAfterTheStep) {
+  TestRun run("stop.jsonl");
+  run.stop = true;
+  auto result = RunTraining(run.parts, run.options);
+  ASSERT_TRUE(result.ok());
+  EXPECT_TRUE(result->stopped);
+  EXPECT_EQ(result->steps, 1);
+  EXPECT_EQ(run.head.next_step(), 1);
+}
+
+TEST(RunTrainingTest, Bfloat16LearnsToo) {
+  TestRun run("bf16.jsonl", 3, 2);
+  run.options.step.bfloat16 = true;
+  run.options.embed.bfloat16 = true;
+  ASSERT_TRUE(RunTraining(run.parts, run.options).ok());
+  std::vector<double> losses;
+  for (const nlohmann::json& line : run.Metrics()) {
+    if (line.contains("loss")) losses.push_back(line["loss"]);
+  }
+  ASSERT_EQ(losses.size(), 4u);
+  EXPECT_LT(losses.back(), 0.8 * losses.front());
+  for (const at::Tensor& parameter : run.parts.step.parameters) EXPECT_EQ(parameter.scalar_type(), at::kFloat);
+}
+
+TEST(RunTrainingTest, AnErrorOfTheHeadEndsTheRun) {
+  TestRun run("error.jsonl");
+  run.head.fail_with = absl::DataLossError("shard 0 is gone");
+  EXPECT_TRUE(absl::IsDataLoss(RunTraining(run.parts, run.options).status()));
+}
+
+}  // namespace
+}  // namespace myriad
