@@ -48,7 +48,7 @@ if [[ -e $data/dataset.json ]]; then
   echo "$data is there"
 else
   mkdir -p runs/data
-  "$myriad" data glyphs --out "$data" --classes 2000 --eval-classes 400 --per-class 10 --size 48
+  "$myriad" data glyphs --out "$data" --classes 2000 --eval-classes 400 --per-class 10 --size 48 --min-designs 5
 fi
 
 say "4/4 training: 2 shards hold the class centers, 2 workers the network"
@@ -62,6 +62,6 @@ cat <<RESULTS
 config.textproto       every choice of the run     metrics.jsonl  its figures, step by step
 backbone.safetensors   the network                 logs/          what each process said
 head/glyphs/           the class centers, and which character each belongs to
-look into them:        $myriad query head --run $run_dir
+look into them:        $myriad query centers --run $run_dir --classes 0,1,2
 RESULTS
 LC_ALL=C printf 'verification accuracy %.4f\n' "$accuracy"
