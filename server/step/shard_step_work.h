@@ -36,6 +36,7 @@ class ShardStepWork : public StepWork {
 
   bool Votes(int, int) const override { return true; }
   int ChunkOf(int phase) const override { return phase; }
+  int AgreedPhase(int phase) const override { return phase; }
   absl::StatusOr<Share> Compute(const Phase& phase) override;
   absl::StatusOr<std::vector<RankReply>> Reply(const std::shared_ptr<const MergedDenominators>& merged, double vote_seconds) override;
   absl::Status Settle(bool last) override;

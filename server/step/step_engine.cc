@@ -141,8 +141,8 @@ void StepEngine::Compute(const StepPtr& step) {
     ballot.shard = options_.own_shard;
     votes = work_->Votes(step->phase, step->phase_count);
     Digester digester;
-    digester.Add(options_.head).Add(options_.incarnation).Add(int64_t{options_.evaluate}).Add(step->number).Add(int64_t{step->phase});
-    gathering.AddTo(&digester);
+    digester.Add(options_.head).Add(options_.incarnation).Add(int64_t{options_.evaluate}).Add(step->number).Add(int64_t{ballot.key.chunk});
+    step->gatherings.at(work_->AgreedPhase(step->phase)).AddTo(&digester);
     ballot.digest = digester.Finish();
     step->worked = true;
   }

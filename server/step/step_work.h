@@ -105,6 +105,8 @@ class StepWork {
   // Whether the outcome of the phase needs all shards, and under which chunk number they vote on it (also a NO for a phase that does not).
   virtual bool Votes(int phase, int phase_count) const = 0;
   virtual int ChunkOf(int phase) const = 0;
+  // The phase whose calls every shard receives alike: what the votes' digests must agree on.
+  virtual int AgreedPhase(int phase) const = 0;
 
   // Everything that can fail. After OK, Reply() and Settle() touch memory only. An error refuses the step for all ranks.
   virtual absl::StatusOr<Share> Compute(const Phase& phase) = 0;

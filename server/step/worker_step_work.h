@@ -37,6 +37,7 @@ class WorkerStepWork : public StepWork {
 
   bool Votes(int phase, int phase_count) const override { return phase + 1 == phase_count; }
   int ChunkOf(int) const override { return 0; }
+  int AgreedPhase(int) const override { return WorkerPhases::kFetch; }
   absl::StatusOr<Share> Compute(const Phase& phase) override;
   absl::StatusOr<std::vector<RankReply>> Reply(const std::shared_ptr<const MergedDenominators>& merged, double vote_seconds) override;
   absl::Status Settle(bool last) override;
