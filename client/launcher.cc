@@ -34,8 +34,8 @@ constexpr int kShownLogLines = 20;
 constexpr int kExitPeerLost = 3;
 // How often stop_requests is asked even if no signal interrupted the wait.
 constexpr absl::Duration kStopPoll = absl::Milliseconds(100);
-// When one process fails, those that fail because of it follow within this time, and those that failed before it are seen at once.
-constexpr absl::Duration kBlamePause = absl::Milliseconds(200);
+// A worker that lost a peer may be gone before that peer: it knows the reason while the other still ends. So long the other is waited for.
+constexpr absl::Duration kBlamePause = absl::Seconds(5);
 
 using Environment = std::vector<std::pair<std::string, std::string>>;
 
@@ -198,28 +198,25 @@ absl::Status Run::Failure() {
     ProcessExit exit;
   };
   absl::optional<Ended> worst;
-  int worst_rank = 0;
+  int worst_blame = 0;
+  std::vector<ChildProcess*> running;
   const auto consider = [&](const std::string& name, ChildProcess* process, bool is_server) {
     const absl::optional<ProcessExit> exit = process->Poll();
-    if (!exit.has_value() || (!is_server && exit->ok())) return;
-    const int rank = is_server ? 3 : exit->signal == 0 && exit->code == kExitPeerLost ? 1 : 2;
-    if (worst.has_value() && worst_rank >= rank) return;
+    if (!exit.has_value()) return running.push_back(process);
+    if (!is_server && exit->ok()) return;
+    const bool blames_peer = exit->signal == 0 && exit->code == kExitPeerLost;
+    const int blame = is_server ? 3 : blames_peer ? 1 : 2;
+    if (blame <= worst_blame) return;
     worst = Ended{name, process, *exit};
-    worst_rank = rank;
+    worst_blame = blame;
   };
   const absl::Time deadline = absl::Now() + kBlamePause;
-  while (worst_rank < 2) {
-    std::vector<ChildProcess*> running;
-    for (int k = 0; k < shards_->count(); ++k) {
-      consider(absl::StrCat("server-", k), &shards_->server(k), true);
-      if (!shards_->server(k).Poll().has_value()) running.push_back(&shards_->server(k));
-    }
-    for (size_t rank = 0; rank < workers_.size(); ++rank) {
-      consider(absl::StrCat("worker-", rank), workers_[rank].get(), false);
-      if (!workers_[rank]->Poll().has_value()) running.push_back(workers_[rank].get());
-    }
-    if (absl::Now() >= deadline || running.empty()) break;
-    if (worst_rank < 2) WaitForAnyExit(running, deadline - absl::Now());
+  while (true) {
+    running.clear();
+    for (int k = 0; k < shards_->count(); ++k) consider(absl::StrCat("server-", k), &shards_->server(k), true);
+    for (size_t rank = 0; rank < workers_.size(); ++rank) consider(absl::StrCat("worker-", rank), workers_[rank].get(), false);
+    if (worst_blame >= 2 || running.empty() || absl::Now() >= deadline || stop_requests() > 0) break;
+    WaitForAnyExit(running, std::min(kStopPoll, deadline - absl::Now()));
   }
   // Everything that it wrote is in its log before the log is read.
   if (!workers_.empty() && worst->process == workers_[0].get()) output_.reset();

@@ -149,9 +149,15 @@ TEST_F(LauncherTest, AWorkerThatDiesEndsTheRunWithItsLastLines) {
   EXPECT_GE(CheckAllGone(), 3);
 }
 
-// Its peers notice (code 3) and may be seen to go first; the one that was killed is named.
+// Its peers notice (code 3) and are gone before it; still it is the one that is named.
 TEST_F(LauncherTest, TheProcessToBlameIsNamedRatherThanItsPeers) {
-  const absl::Status status = LaunchTraining(Options("if [ $RANK = 2 ]; then kill -9 $$; fi\necho peer lost; exit 3", 1, 3));
+  const absl::Status status =
+      LaunchTraining(Options("if [ $RANK = 2 ]; then\n"
+                             "  while [ ! -f $PIDS/worker-0 ]; do :; done\n"
+                             "  while kill -0 $(cat $PIDS/worker-0) 2>/dev/null; do :; done\n"
+                             "  kill -9 $$\n"
+                             "fi\necho peer lost; exit 3",
+                             1, 3));
   EXPECT_THAT(std::string(status.message()), HasSubstr("worker-2 was killed by signal 9"));
   CheckAllGone();
 }
