@@ -81,7 +81,7 @@ absl::Status CheckOptions(const BenchHeadOptions& options) {
     return value >= lowest ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; at least ", lowest));
   };
   for (const absl::Status& status :
-       {at_least("--batch", options.batch, 1), at_least("--steps", options.steps, 1), at_least("--warmup", options.warmup_steps, 1),
+       {at_least("--batch", options.batch, 1), at_least("--steps", options.steps, 1), at_least("--warmup-steps", options.warmup_steps, 1),
         at_least("--shards", options.shards, 1), at_least("--threads", options.threads, 0)}) {
     if (!status.ok()) return status;
   }
@@ -204,8 +204,12 @@ class HeadBench {
     const int shard_count = static_cast<int>(shards_.size());
     std::vector<int64_t> class_ids;
     for (int k = 0; k < shard_count; ++k) {
-      if (partitions.ShardSize(k, shard_count) == 0) continue;
-      class_ids.push_back(partitions.ClassAt({partitions.ShardRange(k, shard_count).first, 0}));
+      const auto [first, last] = partitions.ShardRange(k, shard_count);
+      for (int32_t partition = first; partition < last; ++partition) {
+        if (partitions.size(partition) == 0) continue;
+        class_ids.push_back(partitions.ClassAt({partition, 0}));
+        break;
+      }
     }
     return client_->FetchCenters(class_ids, nullptr).status();
   }
