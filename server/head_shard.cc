@@ -231,17 +231,17 @@ void HeadShard::ReadKeys(std::vector<int64_t> keys, bool with_slots, RowsDone do
   Read(std::move(keys), with_slots, std::move(done));
 }
 
-void HeadShard::Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, Done done) {
-  gate_->Acquire(/*exclusive=*/true, [self = shared_from_this(), class_ids = std::move(class_ids), weights = std::move(weights),
-                                      slots = std::move(slots), done = std::move(done)] {
-    self->strand_->Run([self, class_ids, weights, slots, done] {
-      const absl::Status status = CatchAll([&] {
-        return self->store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
-      });
-      self->gate_->Release();
-      done(status);
+void HeadShard::Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done) {
+  const auto write = [self = shared_from_this(), class_ids = std::move(class_ids), weights = std::move(weights), slots = std::move(slots),
+                      given_up = std::move(given_up), done = std::move(done)] {
+    const absl::Status status = CatchAll([&] {
+      if (given_up()) return absl::CancelledError("the caller is gone");
+      return self->store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
     });
-  });
+    self->gate_->Release();
+    done(status);
+  };
+  gate_->Acquire(/*exclusive=*/true, [strand = strand_, write] { strand->Run(write); });
 }
 
 void HeadShard::Reserve(int64_t row_count, Done done) {

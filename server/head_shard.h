@@ -85,8 +85,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // Reads rows, virtual ones included. Requires: CheckClassIds.
   void Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone done);
   // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x (slots * D) or 0 x 0 for zeros; both are kept
-  // until `done`. Errors: RESOURCE_EXHAUSTED.
-  void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, Done done);
+  // until `done`. `given_up` is asked when the turn comes: true writes nothing. Errors: RESOURCE_EXHAUSTED, CANCELLED (given up).
+  void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done);
   // Reserves and pre-faults. Errors: as RowStore::Reserve.
   void Reserve(int64_t row_count, Done done);
 

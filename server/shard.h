@@ -29,6 +29,7 @@ class Shard {
       : options_(options), executor_(executor), timer_(timer), connect_(std::move(connect)) {}
 
   int64_t max_rows() const { return options_.max_rows; }
+  Timer* timer() const { return timer_; }
 
   // The head, made with no row if it is not known. Errors: FAILED_PRECONDITION (another HeadSpec or place under that name),
   // RESOURCE_EXHAUSTED (too many heads).

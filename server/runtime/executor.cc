@@ -3,6 +3,11 @@
 #include <utility>
 
 namespace myriad {
+namespace {
+
+constexpr int kTasksPerTurn = 16;
+
+}  // namespace
 
 ThreadPool::ThreadPool(int thread_count, std::function<void()> on_thread_start) {
   for (int i = 0; i < thread_count; ++i) workers_.push_back(std::make_unique<Worker>());
@@ -65,21 +70,20 @@ void Strand::Run(std::function<void()> task) {
 }
 
 void Strand::Drain(const std::shared_ptr<State>& state) {
-  // One task a turn, so that heads share the threads fairly.
-  std::function<void()> task;
-  {
-    absl::MutexLock lock(&state->mu);
-    task = std::move(state->queue.front());
-    state->queue.pop_front();
-  }
-  task();
-  task = nullptr;
-  {
-    absl::MutexLock lock(&state->mu);
-    if (state->queue.empty()) {
-      state->running = false;
-      return;
+  // On one thread while there is more, so that a step's parts find the thread's caches and its team of compute threads again; after some
+  // tasks the strand goes behind what others have queued.
+  for (int turn = 0; turn < kTasksPerTurn; ++turn) {
+    std::function<void()> task;
+    {
+      absl::MutexLock lock(&state->mu);
+      if (state->queue.empty()) {
+        state->running = false;
+        return;
+      }
+      task = std::move(state->queue.front());
+      state->queue.pop_front();
     }
+    task();
   }
   state->executor->Run([state] { Drain(state); });
 }

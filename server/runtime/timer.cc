@@ -13,8 +13,9 @@ void ThreadTimer::Stop() {
     changed_.Signal();
   }
   if (thread_.joinable()) thread_.join();
+  std::map<std::pair<absl::Time, Id>, std::function<void()>> forgotten;  // Declared first: destroyed after the lock is given back.
   absl::MutexLock lock(&mu_);
-  tasks_.clear();
+  forgotten.swap(tasks_);
   times_.clear();
 }
 

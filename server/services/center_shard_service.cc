@@ -11,6 +11,7 @@
 #include "proto/wire/status.h"
 #include "server/services/row_stream.h"
 #include "server/services/step_codec.h"
+#include "server/services/unary.h"
 #include "server/step/step_errors.h"
 
 namespace myriad {
@@ -24,7 +25,8 @@ struct StepTarget {
   std::shared_ptr<TrainingSession> session;
 };
 
-absl::StatusOr<StepTarget> FindTarget(const Shard& shard, const v1::StepKey& key) {
+absl::StatusOr<StepTarget> FindTarget(const Shard& shard, grpc::CallbackServerContext* context, const v1::StepKey& key) {
+  if (context->IsCancelled()) return absl::CancelledError("the caller is gone");
   absl::StatusOr<std::shared_ptr<HeadShard>> head = shard.Find(key.head());
   if (!head.ok()) return head.status();
   absl::StatusOr<std::shared_ptr<TrainingSession>> session = (*head)->Session(key.incarnation());
@@ -54,22 +56,16 @@ StepDone Answer(grpc::ServerUnaryReactor* reactor, Fill fill) {
   };
 }
 
-grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
-}
-
 }  // namespace
 
 grpc::ServerUnaryReactor* CenterShardService::OpenHead(grpc::CallbackServerContext* context, const v1::OpenHeadRequest* request,
                                                        v1::OpenHeadResponse* response) {
   absl::StatusOr<HeadSpec> head = ParseHeadSpec(request->head());
-  if (!head.ok()) return Refuse(context, head.status());
+  if (!head.ok()) return FinishNow(context, head.status());
   absl::StatusOr<SessionOptions> session = ParseSession(*request, *head);
-  if (!session.ok()) return Refuse(context, session.status());
+  if (!session.ok()) return FinishNow(context, session.status());
   absl::StatusOr<std::shared_ptr<HeadShard>> shard = shard_->FindOrCreate(*head, session->shard_index, session->shard_addresses.size());
-  if (!shard.ok()) return Refuse(context, shard.status());
+  if (!shard.ok()) return FinishNow(context, shard.status());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   (*shard)->Open(*std::move(session), [reactor, response](const absl::StatusOr<HeadShard::Info>& info) {
     if (info.ok()) {
@@ -84,16 +80,16 @@ grpc::ServerUnaryReactor* CenterShardService::OpenHead(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* CenterShardService::ListHeads(grpc::CallbackServerContext* context, const v1::ListHeadsRequest*,
                                                         v1::ListHeadsResponse* response) {
   for (const std::shared_ptr<HeadShard>& head : shard_->heads()) *response->add_heads() = ToProto(head->info());
-  return Refuse(context, absl::OkStatus());
+  return FinishNow(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* CenterShardService::HeadStep(grpc::CallbackServerContext* context, const v1::HeadStepRequest* request,
                                                        v1::HeadStepResponse* response) {
-  absl::StatusOr<StepTarget> target = FindTarget(*shard_, request->key());
-  if (!target.ok()) return Refuse(context, target.status());
+  absl::StatusOr<StepTarget> target = FindTarget(*shard_, context, request->key());
+  if (!target.ok()) return FinishNow(context, target.status());
   const bool evaluate = request->mode() == v1::STEP_MODE_EVALUATE;
   if (!evaluate) {
-    if (absl::Status status = CheckPlacement(*target, Placement::kShard); !status.ok()) return Refuse(context, status);
+    if (absl::Status status = CheckPlacement(*target, Placement::kShard); !status.ok()) return FinishNow(context, status);
   }
   const absl::StatusOr<DataType> dtype = ParseDataType(request->embeddings().dtype());
   StepCall call = ParseHeadStep(*request, target->head->spec());
@@ -107,9 +103,9 @@ grpc::ServerUnaryReactor* CenterShardService::HeadStep(grpc::CallbackServerConte
 
 grpc::ServerUnaryReactor* CenterShardService::FetchStep(grpc::CallbackServerContext* context, const v1::FetchStepRequest* request,
                                                         v1::FetchStepResponse* response) {
-  absl::StatusOr<StepTarget> target = FindTarget(*shard_, request->key());
-  if (!target.ok()) return Refuse(context, target.status());
-  if (absl::Status status = CheckPlacement(*target, Placement::kWorker); !status.ok()) return Refuse(context, status);
+  absl::StatusOr<StepTarget> target = FindTarget(*shard_, context, request->key());
+  if (!target.ok()) return FinishNow(context, target.status());
+  if (absl::Status status = CheckPlacement(*target, Placement::kWorker); !status.ok()) return FinishNow(context, status);
   StepCall call = ParseFetchStep(*request, target->session->options());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   call.done = Answer<FetchReply>(reactor, [response](const FetchReply& reply) { FillResponse(reply, response); });
@@ -120,13 +116,13 @@ grpc::ServerUnaryReactor* CenterShardService::FetchStep(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* CenterShardService::MergeDenominators(grpc::CallbackServerContext* context,
                                                                 const v1::MergeDenominatorsRequest* request,
                                                                 v1::MergeDenominatorsResponse* response) {
-  absl::StatusOr<StepTarget> target = FindTarget(*shard_, request->key());
-  if (!target.ok()) return Refuse(context, target.status());
-  if (absl::Status status = CheckPlacement(*target, Placement::kWorker); !status.ok()) return Refuse(context, status);
+  absl::StatusOr<StepTarget> target = FindTarget(*shard_, context, request->key());
+  if (!target.ok()) return FinishNow(context, target.status());
+  if (absl::Status status = CheckPlacement(*target, Placement::kWorker); !status.ok()) return FinishNow(context, status);
   const int64_t step = request->key().step();
   if (step < 0 || !target->session->IsReducerOf(step)) {
-    return Refuse(context, absl::FailedPreconditionError(
-                               absl::StrCat("shard ", target->session->options().shard_index, " is not the reducer of step ", step)));
+    return FinishNow(context, absl::FailedPreconditionError(
+                                  absl::StrCat("shard ", target->session->options().shard_index, " is not the reducer of step ", step)));
   }
   StepCall call = ParseMerge(*request, target->session->options());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
@@ -137,9 +133,9 @@ grpc::ServerUnaryReactor* CenterShardService::MergeDenominators(grpc::CallbackSe
 
 grpc::ServerUnaryReactor* CenterShardService::ApplyGradients(grpc::CallbackServerContext* context, const v1::ApplyGradientsRequest* request,
                                                              v1::ApplyGradientsResponse* response) {
-  absl::StatusOr<StepTarget> target = FindTarget(*shard_, request->key());
-  if (!target.ok()) return Refuse(context, target.status());
-  if (absl::Status status = CheckPlacement(*target, Placement::kWorker); !status.ok()) return Refuse(context, status);
+  absl::StatusOr<StepTarget> target = FindTarget(*shard_, context, request->key());
+  if (!target.ok()) return FinishNow(context, target.status());
+  if (absl::Status status = CheckPlacement(*target, Placement::kWorker); !status.ok()) return FinishNow(context, status);
   StepCall call = ParseApply(*request, target->head->spec(), target->session->options());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   call.done = Answer<ApplyReply>(reactor, [response](const ApplyReply& reply) { FillResponse(reply, response); });
@@ -167,7 +163,7 @@ grpc::ServerWriteReactor<v1::FetchCentersResponse>* CenterShardService::FetchCen
   const bool with_slots = request->with_slots();
   auto next = std::make_shared<size_t>(0);
   auto* stream = new Stream(
-      context,
+      context, shard_->timer(),
       [status, head, class_ids, next, with_slots](Stream::Made made) {
         if (!status.ok()) return made(status);
         if (*next == class_ids->size()) return made(std::unique_ptr<v1::FetchCentersResponse>());

@@ -9,10 +9,14 @@
 #include <memory>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "head/head_spec.h"
 #include "proto/wire/status.h"
+#include "server/runtime/timer.h"
 
 namespace myriad {
 
@@ -21,6 +25,37 @@ inline int64_t RowsPerMessage(const HeadSpec& head, bool with_slots) {
   const int64_t row_bytes = int64_t{4} * head.embedding_dim * (with_slots ? 1 + head.slots_per_row : 1);
   return std::max<int64_t>(1, (int64_t{1} << 20) / row_bytes);
 }
+
+// Cancels a call whose caller takes no message for a minute: what the stream holds (perhaps the rows of a head) others wait for.
+class StallGuard : public std::enable_shared_from_this<StallGuard> {
+ public:
+  StallGuard(grpc::CallbackServerContext* context, Timer* timer) : timer_(timer), context_(context) {}
+
+  void Arm() {
+    absl::MutexLock lock(&mu_);
+    id_ = timer_->RunAt(timer_->Now() + absl::Minutes(1), [weak = weak_from_this()] {
+      const std::shared_ptr<StallGuard> self = weak.lock();
+      if (self == nullptr) return;
+      absl::MutexLock lock(&self->mu_);
+      if (self->context_ != nullptr) self->context_->TryCancel();
+    });
+  }
+  void Disarm() {
+    absl::MutexLock lock(&mu_);
+    timer_->Cancel(id_);
+  }
+  // The context is about to go.
+  void Release() {
+    absl::MutexLock lock(&mu_);
+    context_ = nullptr;
+  }
+
+ private:
+  Timer* const timer_;
+  absl::Mutex mu_;
+  grpc::CallbackServerContext* context_ ABSL_GUARDED_BY(mu_);
+  Timer::Id id_ ABSL_GUARDED_BY(mu_) = 0;
+};
 
 // Streams messages that are made one after another, each once the one before was taken by the transport, until there is no more, an error,
 // or the caller is gone. Deletes itself.
@@ -32,21 +67,25 @@ class MessageStream : public grpc::ServerWriteReactor<Response> {
   // Makes the next message and calls back, on any thread, perhaps at once. Not called again before that.
   using Source = std::function<void(Made)>;
 
-  // `on_end` is called once, when no more messages are asked for.
-  MessageStream(grpc::CallbackServerContext* context, Source source, std::function<void()> on_end)
-      : context_(context), source_(std::move(source)), on_end_(std::move(on_end)) {}
+  // `timer` outlives the stream. `on_end` is called once, when no more messages are asked for.
+  MessageStream(grpc::CallbackServerContext* context, Timer* timer, Source source, std::function<void()> on_end)
+      : context_(context), guard_(std::make_shared<StallGuard>(context, timer)), source_(std::move(source)), on_end_(std::move(on_end)) {}
 
   // Begins. Apart from the constructor because the source may call back at once.
   void Start() { Next(); }
 
   void OnWriteDone(bool ok) override {
+    guard_->Disarm();
     if (ok) {
       Next();
     } else {
       End(absl::CancelledError("the caller is gone"));
     }
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    guard_->Release();
+    delete this;
+  }
 
  private:
   void Next() {
@@ -55,6 +94,7 @@ class MessageStream : public grpc::ServerWriteReactor<Response> {
       if (!message.ok()) return End(message.status());
       if (*message == nullptr) return End(absl::OkStatus());
       message_ = *std::move(message);
+      guard_->Arm();
       this->StartWrite(message_.get());
     });
   }
@@ -64,6 +104,7 @@ class MessageStream : public grpc::ServerWriteReactor<Response> {
   }
 
   grpc::CallbackServerContext* const context_;
+  const std::shared_ptr<StallGuard> guard_;
   const Source source_;
   const std::function<void()> on_end_;
   std::unique_ptr<Response> message_;

@@ -13,6 +13,7 @@
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
 #include "server/services/row_stream.h"
+#include "server/services/unary.h"
 #include "server/step/step_inputs.h"
 
 namespace myriad {
@@ -20,12 +21,6 @@ namespace {
 
 // Keys of a pass over the table of rows; each pass looks at all of it.
 constexpr int64_t kScanKeys = 1 << 20;
-
-grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
-}
 
 // A field of /proc/self/status in bytes; 0 if there is none.
 int64_t ReadProcessStatus(const std::string& field) {
@@ -96,42 +91,44 @@ class RowReader {
 grpc::ServerUnaryReactor* ShardAdminService::CreateHead(grpc::CallbackServerContext* context, const v1::CreateHeadRequest* request,
                                                         v1::CreateHeadResponse*) {
   absl::StatusOr<HeadSpec> head = ParseHeadSpec(request->head());
-  if (!head.ok()) return Answer(context, head.status());
+  if (!head.ok()) return FinishNow(context, head.status());
   if (request->shard_count() < 1 || request->shard_count() > 4096) {
-    return Answer(context, absl::InvalidArgumentError(absl::StrCat("shard_count ", request->shard_count(), " is outside [1, 4096]")));
+    return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("shard_count ", request->shard_count(), " is outside [1, 4096]")));
   }
   if (request->shard_index() < 0 || request->shard_index() >= request->shard_count()) {
-    return Answer(context, absl::InvalidArgumentError(
-                               absl::StrCat("shard_index ", request->shard_index(), " is outside [0, ", request->shard_count(), ")")));
+    return FinishNow(context, absl::InvalidArgumentError(
+                                  absl::StrCat("shard_index ", request->shard_index(), " is outside [0, ", request->shard_count(), ")")));
   }
-  return Answer(context, shard_->FindOrCreate(*head, request->shard_index(), request->shard_count()).status());
+  return FinishNow(context, shard_->FindOrCreate(*head, request->shard_index(), request->shard_count()).status());
 }
 
 grpc::ServerUnaryReactor* ShardAdminService::WriteRows(grpc::CallbackServerContext* context, const v1::WriteRowsRequest* request,
                                                        v1::WriteRowsResponse*) {
   absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
-  if (!head.ok()) return Answer(context, head.status());
+  if (!head.ok()) return FinishNow(context, head.status());
   const HeadSpec& spec = (*head)->spec();
   absl::StatusOr<std::vector<int64_t>> class_ids = DecodeArray<int64_t>(request->class_ids(), "class_ids");
-  if (!class_ids.ok()) return Answer(context, class_ids.status());
-  if (absl::Status status = (*head)->CheckClassIds(*class_ids); !status.ok()) return Answer(context, status);
+  if (!class_ids.ok()) return FinishNow(context, class_ids.status());
+  if (absl::Status status = (*head)->CheckClassIds(*class_ids); !status.ok()) return FinishNow(context, status);
   absl::StatusOr<at::Tensor> centers = ViewMatrix(request->centers(), spec.embedding_dim, "centers");
-  if (!centers.ok()) return Answer(context, centers.status());
+  if (!centers.ok()) return FinishNow(context, centers.status());
   absl::StatusOr<at::Tensor> slots = at::empty({0, 0}, at::kFloat);
   if (request->has_slots()) slots = ViewMatrix(request->slots(), int64_t{spec.embedding_dim} * spec.slots_per_row, "slots");
-  if (!slots.ok()) return Answer(context, slots.status());
+  if (!slots.ok()) return FinishNow(context, slots.status());
   const int64_t rows = class_ids->size();
   if (centers->size(0) != rows || (request->has_slots() && slots->size(0) != rows)) {
-    return Answer(context, absl::InvalidArgumentError(
-                               absl::StrCat(rows, " class ids, ", centers->size(0), " centers, ", slots->size(0), " rows of slots")));
+    return FinishNow(context, absl::InvalidArgumentError(
+                                  absl::StrCat(rows, " class ids, ", centers->size(0), " centers, ", slots->size(0), " rows of slots")));
   }
   for (const at::Tensor& matrix : {*centers, *slots}) {
     if (const int64_t row = FirstRowNotFinite(matrix); row >= 0) {
-      return Answer(context, absl::InvalidArgumentError(absl::StrCat("class ", (*class_ids)[row], " has a number that is not finite")));
+      return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("class ", (*class_ids)[row], " has a number that is not finite")));
     }
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  (*head)->Write(*std::move(class_ids), *centers, *slots, [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
+  (*head)->Write(
+      *std::move(class_ids), *centers, *slots, [context] { return context->IsCancelled(); },
+      [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
   return reactor;
 }
 
@@ -143,10 +140,10 @@ grpc::ServerWriteReactor<v1::ReadRowsResponse>* ShardAdminService::ReadRows(grpc
   if (head.ok()) {
     auto reader = std::make_shared<RowReader>(*std::move(head), request->with_slots());
     stream = new Stream(
-        context, [reader](Stream::Made made) { reader->Next(std::move(made)); }, [reader] { reader->End(); });
+        context, shard_->timer(), [reader](Stream::Made made) { reader->Next(std::move(made)); }, [reader] { reader->End(); });
   } else {
     stream = new Stream(
-        context, [status = head.status()](const Stream::Made& made) { made(status); }, [] {});
+        context, shard_->timer(), [status = head.status()](const Stream::Made& made) { made(status); }, [] {});
   }
   stream->Start();
   return stream;
@@ -155,7 +152,7 @@ grpc::ServerWriteReactor<v1::ReadRowsResponse>* ShardAdminService::ReadRows(grpc
 grpc::ServerUnaryReactor* ShardAdminService::ReserveRows(grpc::CallbackServerContext* context, const v1::ReserveRowsRequest* request,
                                                          v1::ReserveRowsResponse*) {
   absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
-  if (!head.ok()) return Answer(context, head.status());
+  if (!head.ok()) return FinishNow(context, head.status());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   (*head)->Reserve(request->row_count(), [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
   return reactor;
@@ -179,7 +176,7 @@ grpc::ServerUnaryReactor* ShardAdminService::GetStatistics(grpc::CallbackServerC
     statistics->set_open_steps(info.steps.open_steps);
     statistics->set_aborted_attempts(info.steps.aborted_attempts);
   }
-  return Answer(context, absl::OkStatus());
+  return FinishNow(context, absl::OkStatus());
 }
 
 }  // namespace myriad

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status.h"
+#include "server/services/unary.h"
 #include "server/services/vote_codec.h"
 
 namespace myriad {
@@ -16,27 +17,22 @@ absl::StatusOr<std::shared_ptr<TrainingSession>> FindSession(const Shard& shard,
   return (*head)->SessionForPeer(key.incarnation());
 }
 
-grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
-}
-
 }  // namespace
 
 grpc::ServerUnaryReactor* ShardPeerService::Vote(grpc::CallbackServerContext* context, const v1::VoteRequest* request,
                                                  v1::VoteResponse* response) {
   absl::StatusOr<std::shared_ptr<TrainingSession>> session = FindSession(*shard_, request->key());
-  if (!session.ok()) return Refuse(context, session.status());
+  if (!session.ok()) return FinishNow(context, session.status());
   absl::StatusOr<Ballot> ballot = ParseBallot(*request);
-  if (!ballot.ok()) return Refuse(context, ballot.status());
+  if (!ballot.ok()) return FinishNow(context, ballot.status());
   const int shard_count = (*session)->options().shard_addresses.size();
   if (ballot->shard < 0 || ballot->shard >= shard_count) {
-    return Refuse(context, absl::InvalidArgumentError(absl::StrCat("shard_index ", ballot->shard, " is outside [0, ", shard_count, ")")));
+    return FinishNow(context,
+                     absl::InvalidArgumentError(absl::StrCat("shard_index ", ballot->shard, " is outside [0, ", shard_count, ")")));
   }
   if (!(*session)->IsReducerOf(ballot->key.step)) {
-    return Refuse(context, absl::InvalidArgumentError(absl::StrCat("shard ", (*session)->options().shard_index, " is not the reducer of ",
-                                                                   ballot->key.ToString())));
+    return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("shard ", (*session)->options().shard_index,
+                                                                      " is not the reducer of ", ballot->key.ToString())));
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   (*session)->reducer().Vote(*std::move(ballot), [reactor, response](const StepOutcome& outcome) {
@@ -49,12 +45,12 @@ grpc::ServerUnaryReactor* ShardPeerService::Vote(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ShardPeerService::GetOutcome(grpc::CallbackServerContext* context, const v1::GetOutcomeRequest* request,
                                                        v1::GetOutcomeResponse* response) {
   absl::StatusOr<std::shared_ptr<TrainingSession>> session = FindSession(*shard_, request->key());
-  if (!session.ok()) return Refuse(context, session.status());
+  if (!session.ok()) return FinishNow(context, session.status());
   if (request->key().step() < 0) {
-    return Refuse(context, absl::InvalidArgumentError(absl::StrCat("step ", request->key().step(), " is negative")));
+    return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("step ", request->key().step(), " is negative")));
   }
   *response->mutable_outcome() = ToProto((*session)->GetOutcome(ParseVoteKey(*request)));
-  return Refuse(context, absl::OkStatus());
+  return FinishNow(context, absl::OkStatus());
 }
 
 }  // namespace myriad

@@ -168,13 +168,11 @@ void StepEngine::OnVoted(const StepPtr& step, VoteResult result) {
   {
     absl::MutexLock lock(&mu_);
     const VoteKey key = KeyOf(*step);
-    if (result.outcome.decision == StepOutcome::Decision::kCommit && promised_.count(key) > 0) {
+    // A COMMIT that a peer has passed on is known to every shard that asks all of them; one from the reducer may be known here alone.
+    if (result.outcome.decision == StepOutcome::Decision::kCommit && result.reducer_lost.ok() && promised_.count(key) > 0) {
       result.outcome = StepOutcome();
-      if (result.reducer_lost.ok()) {
-        result.reducer_lost =
-            absl::DataLossError(absl::StrCat("shard ", exchange_->ReducerOf(step->number), ", the reducer of ", Name(*step),
-                                             ", answered after this shard had told another that it does not know the outcome"));
-      }
+      result.reducer_lost = absl::DataLossError(absl::StrCat("shard ", exchange_->ReducerOf(step->number), ", the reducer of ", Name(*step),
+                                                             ", answered after this shard had told another that it knows no outcome"));
     }
     if (result.outcome.decision == StepOutcome::Decision::kCommit) {
       Remember(key, result.outcome);

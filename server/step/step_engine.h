@@ -55,7 +55,7 @@ class StepEngine : public std::enable_shared_from_this<StepEngine> {
   // One rank's call. Answers as the errors of center_shard.proto say.
   void Call(StepCall call) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // What this shard knows of a vote's outcome. After UNKNOWN no COMMIT of it is taken any more.
+  // What this shard knows of a vote's outcome. After UNKNOWN no COMMIT of it is taken from the reducer any more.
   StepOutcome GetOutcome(const VoteKey& key) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Refuses calls from now on with `reason`, drops what is OPEN, and calls `closed` once nothing is BUSY.

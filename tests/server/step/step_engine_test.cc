@@ -1,0 +1,557 @@
+#include "server/step/step_engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/wire/status.h"
+#include "tests/testing/server/fake_cluster.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Call = FakeCluster::Call;
+
+FakeCluster::Options Sized(int shards, int ranks) {
+  FakeCluster::Options options;
+  options.shards = shards;
+  options.ranks = ranks;
+  return options;
+}
+
+StepAbort AbortOf(const absl::Status& status) {
+  StepAbort abort;
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+  EXPECT_TRUE(GetStepAbort(status, &abort)) << status;
+  return abort;
+}
+
+void ExpectAllOk(const std::vector<std::shared_ptr<FakeAnswer>>& answers) {
+  for (const auto& answer : answers) EXPECT_TRUE(answer->status().ok()) << answer->status();
+}
+
+TEST(StepEngineTest, AStepCommitsOnEveryShardOnceAllRanksHaveCome) {
+  FakeCluster cluster(Sized(3, 2));
+  for (int64_t step = 0; step < 4; ++step) {
+    const auto first = cluster.Send(0, {step, 0});
+    cluster.RunAll();
+    EXPECT_FALSE(first->answered());
+    EXPECT_EQ(cluster.log(0).computed, step);
+    ExpectAllOk(cluster.SendAll({step}));
+    EXPECT_TRUE(first->status().ok());
+  }
+  for (int shard = 0; shard < 3; ++shard) EXPECT_THAT(cluster.log(shard).moved, ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(cluster.timer().pending(), 0) << "deadlines and probes outlive their steps";
+}
+
+TEST(StepEngineTest, ARepeatInFlightJoinsAndComputesOnce) {
+  FakeCluster cluster(Sized(1, 2));
+  const auto call = cluster.Send(0, {0, 0});
+  const auto repeat = cluster.Send(0, {0, 0});
+  cluster.Send(0, {0, 1});
+  cluster.RunAll();
+  ASSERT_TRUE(call->status().ok());
+  ASSERT_TRUE(repeat->status().ok());
+  EXPECT_EQ(call->reply(), repeat->reply());
+  EXPECT_EQ(cluster.log(0).computed, 1);
+}
+
+TEST(StepEngineTest, ARepeatOfTheLastCommittedStepGetsTheSameReplyWhateverItsAttempt) {
+  FakeCluster cluster(Sized(2, 1));
+  const auto answers = cluster.SendAll({0});
+  for (int attempt : {0, 1, 7}) {
+    const auto repeat = cluster.Send(0, {0, 0, attempt});
+    ASSERT_TRUE(repeat->status().ok()) << repeat->status();
+    EXPECT_EQ(repeat->reply(), answers[0]->reply());
+  }
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0));
+}
+
+TEST(StepEngineTest, OtherDataUnderTheSameKeyIsRefused) {
+  FakeCluster cluster(Sized(1, 2));
+  cluster.Send(0, {0, 0});
+  EXPECT_EQ(cluster.Send(0, {0, 0, 0, "other"})->status().code(), absl::StatusCode::kFailedPrecondition);
+  cluster.Send(0, {0, 1});
+  cluster.RunAll();
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0)) << "the refusal must not disturb the step";
+  EXPECT_EQ(cluster.Send(0, {0, 0, 1, "other"})->status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(StepEngineTest, StepsThatAreOverOrTooEarlyAreRefusedNamingBoth) {
+  FakeCluster cluster(Sized(1, 1));
+  for (int64_t step = 0; step < 3; ++step) cluster.SendAll({step});
+  const absl::Status old = cluster.Send(0, {0})->status();
+  EXPECT_EQ(old.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(old.message()), HasSubstr("step 0 is over; the last committed step is 2"));
+  const absl::Status early = cluster.Send(0, {5})->status();
+  EXPECT_EQ(early.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(early.message()), HasSubstr("is at step 3; step 5"));
+}
+
+TEST(StepEngineTest, OneStepAheadIsQueuedAndComputedAfterwards) {
+  FakeCluster cluster(Sized(1, 2));
+  cluster.Send(0, {0, 0});
+  const auto ahead0 = cluster.Send(0, {1, 0});
+  const auto ahead1 = cluster.Send(0, {1, 1});
+  EXPECT_EQ(cluster.Send(0, {2, 0})->status().code(), absl::StatusCode::kFailedPrecondition);
+  cluster.Advance(absl::Seconds(19));
+  EXPECT_FALSE(ahead0->answered());
+  cluster.Send(0, {0, 1});
+  cluster.RunAll();
+  EXPECT_TRUE(ahead0->status().ok());
+  EXPECT_TRUE(ahead1->status().ok());
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0, 1));
+}
+
+TEST(StepEngineTest, TheDeadlineNamesTheMissingRanksAndTheNextAttempt) {
+  FakeCluster cluster(Sized(2, 4));
+  const auto waiting = cluster.Send(0, {0, 0});
+  cluster.Send(0, {0, 2});
+  for (int rank = 0; rank < 4; ++rank) cluster.Send(1, {0, rank});
+  cluster.Advance(absl::Milliseconds(19999));
+  EXPECT_FALSE(waiting->answered());
+  cluster.Advance(absl::Milliseconds(1));
+  const StepAbort abort = AbortOf(waiting->status());
+  EXPECT_THAT(abort.missing_ranks, ElementsAre(1, 3));
+  EXPECT_EQ(abort.next_attempt, 1);
+  EXPECT_THAT(std::string(waiting->status().message()), HasSubstr("ranks 1, 3 of 4 did not come within 20s"));
+  EXPECT_THAT(cluster.log(1).moved, IsEmpty()) << "shard 1 had all ranks and voted YES";
+  EXPECT_FALSE(cluster.log(1).holds_rows);
+
+  EXPECT_EQ(AbortOf(cluster.Send(0, {0, 0, 0})->status()).next_attempt, 1);
+  EXPECT_EQ(AbortOf(cluster.Send(1, {0, 0, 0})->status()).next_attempt, 1);
+  ExpectAllOk(cluster.SendAll({0, 0, 1}));
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0));
+  EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
+}
+
+TEST(StepEngineTest, AHigherAttemptDropsAnOpenStep) {
+  FakeCluster cluster(Sized(1, 2));
+  const auto waiting = cluster.Send(0, {0, 0, 0});
+  const auto newer = cluster.Send(0, {0, 1, 3, "new"});
+  EXPECT_EQ(AbortOf(waiting->status()).next_attempt, 1);
+  EXPECT_EQ(AbortOf(cluster.Send(0, {0, 0, 2})->status()).next_attempt, 3);
+  cluster.Send(0, {0, 0, 3, "new"});
+  cluster.RunAll();
+  EXPECT_TRUE(newer->status().ok());
+}
+
+// Shard 1 has voted on attempt 0 and waits for shard 2, which no rank has reached.
+TEST(StepEngineTest, AHigherAttemptWaitsForTheOutcomeOfAVotedStep) {
+  for (const bool commits : {true, false}) {
+    SCOPED_TRACE(commits ? "commits" : "aborts");
+    FakeCluster cluster(Sized(3, 1));
+    const auto first = cluster.Send(1, {0, 0, 0});
+    cluster.Send(0, {0, 0, 0});
+    cluster.RunAll();
+    const auto higher = cluster.Send(1, {0, 0, 1});
+    cluster.RunAll();
+    EXPECT_FALSE(higher->answered());
+    EXPECT_FALSE(first->answered());
+    if (commits) {
+      cluster.Send(2, {0, 0, 0});
+      cluster.RunAll();
+      ASSERT_TRUE(first->status().ok());
+      ASSERT_TRUE(higher->status().ok()) << higher->status();
+      EXPECT_EQ(first->reply(), higher->reply());
+      EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
+    } else {
+      // Shard 2 hears of attempt 1 alone, and so will never vote on attempt 0.
+      cluster.Send(2, {0, 0, 1});
+      cluster.RunAll();
+      EXPECT_EQ(AbortOf(first->status()).next_attempt, 1);
+      cluster.Send(0, {0, 0, 1});
+      cluster.RunAll();
+      EXPECT_TRUE(higher->status().ok()) << higher->status();
+    }
+    for (int shard = 0; shard < 3; ++shard) EXPECT_THAT(cluster.log(shard).moved, ElementsAre(0));
+  }
+}
+
+TEST(StepEngineTest, BadNumbersOnOneShardMoveNothingAnywhere) {
+  for (int bad = 0; bad < 3; ++bad) {
+    SCOPED_TRACE(absl::StrCat("bad shard ", bad));
+    FakeCluster cluster(Sized(3, 2));
+    cluster.log(bad).compute = [](const StepWork::Phase&) { return absl::InvalidArgumentError("row 7 is not finite"); };
+    for (const auto& answer : cluster.SendAll({0})) {
+      EXPECT_EQ(answer->status().code(), absl::StatusCode::kInvalidArgument) << answer->status();
+      EXPECT_THAT(std::string(answer->status().message()), HasSubstr("row 7"));
+    }
+    for (int shard = 0; shard < 3; ++shard) {
+      EXPECT_THAT(cluster.log(shard).moved, IsEmpty());
+      EXPECT_FALSE(cluster.log(shard).holds_rows);
+    }
+    cluster.log(bad).compute = nullptr;
+    ExpectAllOk(cluster.SendAll({0, 0, 1}));
+    for (int shard = 0; shard < 3; ++shard) EXPECT_THAT(cluster.log(shard).moved, ElementsAre(0));
+  }
+}
+
+TEST(StepEngineTest, ACallOfNoUseRefusesTheStepForAllRanksAtOnce) {
+  FakeCluster cluster(Sized(2, 3));
+  const auto waiting = cluster.Send(0, {0, 0});
+  Call bad{0, 1};
+  bad.invalid = absl::InvalidArgumentError("rank 1: rows are 3 wide");
+  EXPECT_EQ(cluster.Send(0, bad)->status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(waiting->status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(StepEngineTest, ExceptionsOfTheWorkBecomeStatuses) {
+  FakeCluster cluster(Sized(1, 1));
+  cluster.log(0).compute = [](const StepWork::Phase&) -> absl::Status { throw std::runtime_error("sizes differ\nframe 1"); };
+  const absl::Status status = cluster.SendAll({0})[0]->status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(status.message(), "sizes differ");
+}
+
+TEST(StepEngineTest, ShardsThatReceivedDifferentDataRefuseTheStep) {
+  FakeCluster cluster(Sized(2, 1));
+  const auto a = cluster.Send(0, {0, 0, 0, "a"});
+  const auto b = cluster.Send(1, {0, 0, 0, "b"});
+  cluster.RunAll();
+  for (const auto& answer : {a, b}) {
+    EXPECT_EQ(answer->status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(answer->status().message()), HasSubstr("different data"));
+  }
+  EXPECT_THAT(cluster.log(0).moved, IsEmpty());
+  EXPECT_THAT(cluster.log(1).moved, IsEmpty());
+}
+
+TEST(StepEngineTest, RanksThatDisagreeOnTheRateAreRefusedNamingBothValues) {
+  FakeCluster cluster(Sized(1, 2));
+  const auto first = cluster.Send(0, {0, 0});
+  Call other{0, 1};
+  other.learning_rate = 0.25;
+  const auto second = cluster.Send(0, other);
+  for (const auto& answer : {first, second}) {
+    EXPECT_EQ(answer->status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(answer->status().message()), HasSubstr("rank 0 sent learning rate 0.1, rank 1 sent 0.25"));
+  }
+}
+
+TEST(StepEngineTest, ChunksMoveRowsAfterTheLastAndRepeatsOfEachAreKept) {
+  FakeCluster cluster(Sized(2, 2));
+  Call chunk0{0}, chunk1{0};
+  chunk0.phase_count = chunk1.phase_count = 2;
+  chunk1.phase = 1;
+  const auto first = cluster.SendAll(chunk0);
+  ExpectAllOk(first);
+  EXPECT_THAT(cluster.log(0).moved, IsEmpty());
+  EXPECT_EQ(cluster.Send(0, chunk0)->reply(), first[0]->reply());
+  ExpectAllOk(cluster.SendAll(chunk1));
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0));
+  EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
+  EXPECT_EQ(cluster.Send(0, chunk0)->reply(), first[0]->reply());
+}
+
+TEST(StepEngineTest, AnAbortInALaterChunkBeginsTheStepAnew) {
+  FakeCluster cluster(Sized(2, 2));
+  Call chunk0{0}, chunk1{0};
+  chunk0.phase_count = chunk1.phase_count = 2;
+  chunk1.phase = 1;
+  ExpectAllOk(cluster.SendAll(chunk0));
+  const auto waiting = cluster.Send(0, chunk1);
+  cluster.Advance(absl::Seconds(20));
+  EXPECT_THAT(AbortOf(waiting->status()).missing_ranks, ElementsAre(1));
+  EXPECT_FALSE(cluster.log(0).holds_rows);
+  EXPECT_EQ(cluster.log(0).abandoned, 1);
+  chunk0.attempt = chunk1.attempt = 1;
+  ExpectAllOk(cluster.SendAll(chunk0));
+  ExpectAllOk(cluster.SendAll(chunk1));
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0));
+  EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
+}
+
+TEST(StepEngineTest, EvaluationsTakeIncreasingNumbers) {
+  FakeCluster::Options options = Sized(2, 1);
+  options.evaluate = true;
+  FakeCluster cluster(options);
+  ExpectAllOk(cluster.SendAll({5}));
+  ExpectAllOk(cluster.SendAll({5}));  // A repeat.
+  EXPECT_EQ(cluster.log(0).computed, 1);
+  ExpectAllOk(cluster.SendAll({9}));
+  EXPECT_EQ(cluster.Send(0, {7})->status().code(), absl::StatusCode::kFailedPrecondition);
+  for (int shard = 0; shard < 2; ++shard) cluster.engine(shard).StartAt(6);
+  ExpectAllOk(cluster.SendAll({7}));
+}
+
+// Step 1's reducer is shard 1.
+TEST(StepEngineTest, TheReducerLostBeforeItsAnswerLeavesTheStepUntakenAndNamesIt) {
+  FakeCluster cluster(Sized(3, 1));
+  ExpectAllOk(cluster.SendAll({0}));
+  cluster.HoldAnswers(1, 0);
+  cluster.HoldAnswers(1, 2);
+  const auto answer0 = cluster.Send(0, {1});
+  const auto answer2 = cluster.Send(2, {1});
+  cluster.RunAll();
+  cluster.Kill(1);
+  cluster.Advance(absl::Seconds(9));
+  EXPECT_FALSE(answer0->answered());
+  cluster.Advance(absl::Seconds(12));
+  for (int shard : {0, 2}) {
+    const absl::Status status = (shard == 0 ? answer0 : answer2)->status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("shard 1, the reducer of step 1"));
+    EXPECT_THAT(cluster.log(shard).moved, ElementsAre(0));
+    EXPECT_FALSE(cluster.log(shard).holds_rows);
+    EXPECT_EQ(cluster.Send(shard, {1, 0, 1})->status().code(), absl::StatusCode::kDataLoss) << "the run must end";
+  }
+}
+
+TEST(StepEngineTest, TheReducerLostAfterAnsweringOneShardMovesAllLivingOnes) {
+  FakeCluster cluster(Sized(4, 1));
+  cluster.HoldAnswers(0, 2);
+  cluster.HoldAnswers(0, 3);
+  const auto answers = cluster.SendAll({0});
+  EXPECT_TRUE(answers[1]->status().ok());
+  EXPECT_FALSE(answers[2]->answered());
+  cluster.Kill(0);
+  cluster.Advance(absl::Seconds(21));
+  for (int shard : {1, 2, 3}) EXPECT_THAT(cluster.log(shard).moved, ElementsAre(0)) << shard;
+  for (int shard : {2, 3}) EXPECT_EQ(answers[shard]->status().code(), absl::StatusCode::kDataLoss);
+}
+
+// Shard 2 loses the reducer and is told UNKNOWN by shard 1, which still waits. The reducer's COMMIT must not move shard 1 then.
+TEST(StepEngineTest, UnknownIsAPromiseToTakeNoCommit) {
+  FakeCluster cluster(Sized(3, 1));
+  cluster.HoldAnswers(0, 1);
+  cluster.HoldAnswers(0, 2);
+  const auto answers = cluster.SendAll({0});
+  EXPECT_EQ(cluster.engine(1).GetOutcome({1, false, 0, 0, 0}).decision, StepOutcome::Decision::kUnknown);
+  cluster.RestoreAnswers(0, 1);
+  cluster.RunAll();
+  EXPECT_EQ(answers[1]->status().code(), absl::StatusCode::kDataLoss) << answers[1]->status();
+  EXPECT_THAT(cluster.log(1).moved, IsEmpty());
+  EXPECT_FALSE(cluster.log(1).holds_rows);
+}
+
+TEST(StepEngineTest, ADecidedOutcomeIsTold) {
+  FakeCluster cluster(Sized(2, 1));
+  ExpectAllOk(cluster.SendAll({0}));
+  EXPECT_EQ(cluster.engine(1).GetOutcome({1, false, 0, 0, 0}).decision, StepOutcome::Decision::kCommit);
+  cluster.log(0).compute = [](const StepWork::Phase&) { return absl::InvalidArgumentError("bad"); };
+  cluster.SendAll({1});
+  EXPECT_EQ(cluster.engine(0).GetOutcome({1, false, 1, 0, 0}).decision, StepOutcome::Decision::kAbort);
+}
+
+TEST(StepEngineTest, AVoterThatCannotBeReachedEndsTheStepWithDataLossNamingIt) {
+  FakeCluster cluster(Sized(3, 1));
+  cluster.Kill(2);
+  const auto answer0 = cluster.Send(0, {0});
+  const auto answer1 = cluster.Send(1, {0});
+  cluster.Advance(absl::Seconds(15));
+  for (const auto& answer : {answer0, answer1}) {
+    EXPECT_EQ(answer->status().code(), absl::StatusCode::kDataLoss) << answer->status();
+    EXPECT_THAT(std::string(answer->status().message()), HasSubstr("shard 2 did not vote"));
+  }
+  EXPECT_THAT(cluster.log(0).moved, IsEmpty());
+  EXPECT_THAT(cluster.log(1).moved, IsEmpty());
+}
+
+TEST(StepEngineTest, AReducerThatComesBackInTimeIsFoundAgain) {
+  FakeCluster cluster(Sized(2, 1));
+  cluster.HoldAnswers(0, 1);
+  const auto answers = cluster.SendAll({0});
+  EXPECT_TRUE(answers[0]->status().ok());
+  cluster.Advance(absl::Seconds(9));
+  cluster.RestoreAnswers(0, 1);
+  cluster.RunAll();
+  EXPECT_TRUE(answers[1]->status().ok()) << answers[1]->status();
+}
+
+TEST(StepEngineTest, ClosingDropsWhatIsOpenAndWaitsForWhatIsVoted) {
+  FakeCluster cluster(Sized(3, 1));
+  const auto voted = cluster.Send(1, {0});
+  const auto open = cluster.Send(1, {1});
+  cluster.Send(0, {0});
+  cluster.RunAll();
+  bool closed = false;
+  cluster.engine(1).Close(absl::FailedPreconditionError("another run"), [&] { closed = true; });
+  cluster.RunAll();
+  EXPECT_EQ(open->status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(closed);
+  cluster.Send(2, {0});
+  cluster.RunAll();
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(voted->status().ok());
+  EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
+  EXPECT_EQ(cluster.Send(1, {1})->status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(StepEngineTest, ShutdownAnswersTheCallersOfAVotedStep) {
+  FakeCluster cluster(Sized(2, 1));
+  const auto voted = cluster.Send(1, {0});
+  cluster.RunAll();
+  cluster.engine(1).Shutdown(absl::UnavailableError("stopping"));
+  EXPECT_EQ(voted->status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(StepEngineTest, AStepWaitsWhileRowsAreHeldByReaders) {
+  FakeCluster cluster(Sized(1, 1));
+  cluster.gate(0).Acquire(/*exclusive=*/false, [] {});
+  const auto answer = cluster.Send(0, {0});
+  cluster.RunAll();
+  EXPECT_FALSE(answer->answered());
+  cluster.gate(0).Release();
+  cluster.RunAll();
+  EXPECT_TRUE(answer->status().ok());
+  bool free = false;
+  cluster.gate(0).Acquire(/*exclusive=*/true, [&] { free = true; });
+  EXPECT_TRUE(free) << "the step keeps the rows";
+}
+
+TEST(StepEngineTest, RanksOutOfRangeAreRefusedAlone) {
+  FakeCluster cluster(Sized(1, 2));
+  for (int rank : {-1, 2, 1 << 30}) EXPECT_EQ(cluster.Send(0, {0, rank})->status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cluster.Send(0, {0, 0, -1})->status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cluster.Send(0, {-1, 0})->status().code(), absl::StatusCode::kInvalidArgument);
+  ExpectAllOk(cluster.SendAll({0}));
+}
+
+// Whatever the order in which calls come, tasks run and links break: living shards have moved the same steps in the end.
+TEST(StepEngineTest, LivingShardsMoveTheSameStepsUnderAnyScheduleAndKills) {
+  int commits = 0, losses = 0;
+  for (uint32_t seed = 0; seed < 400; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed = ", seed));
+    std::mt19937 rng(seed);
+    const int shards = 2 + rng() % 3, ranks = 1 + rng() % 3;
+    FakeCluster cluster(Sized(shards, ranks));
+    const int victim = rng() % shards;
+    const int kill_at = rng() % 60;
+    if (rng() % 2) {
+      for (int to = 0; to < shards; ++to) {
+        if (rng() % 2) cluster.HoldAnswers(victim, to);
+      }
+    }
+    int event = 0;
+    bool lost = false;
+    int attempt = 0;
+    for (int64_t step = 0; step < 4 && !lost;) {
+      std::vector<std::shared_ptr<FakeAnswer>> answers;
+      std::vector<std::pair<int, Call>> calls;
+      bool complete = true, reached_all = true;
+      for (int shard = 0; shard < shards; ++shard) {
+        const size_t before = calls.size();
+        for (int rank = 0; rank < ranks; ++rank) {
+          // A call that is lost on its way: a deadline ends the attempt.
+          const int copies = rng() % 20 == 0 ? 0 : rng() % 8 == 0 ? 2 : 1;
+          if (copies == 0) complete = false;
+          for (int copy = 0; copy < copies; ++copy) calls.push_back({shard, {step, rank, attempt}});
+        }
+        if (calls.size() == before) reached_all = false;
+      }
+      std::shuffle(calls.begin(), calls.end(), rng);
+      for (const auto& [shard, call] : calls) {
+        answers.push_back(cluster.Send(shard, call));
+        for (uint32_t turns = rng() % 4; turns > 0; --turns) cluster.RunAny(rng);
+        if (++event == kill_at) cluster.Kill(victim);
+      }
+      while (cluster.RunAny(rng)) {
+        if (++event == kill_at) cluster.Kill(victim);
+      }
+      // Answers that were held back come late, or never.
+      if (rng() % 4 == 0) cluster.Kill(victim);
+      for (int to = 0; to < shards; ++to) cluster.RestoreAnswers(victim, to);
+      cluster.Advance(absl::Seconds(45));
+      bool again = !complete;
+      for (size_t i = 0; i < answers.size(); ++i) {
+        if (cluster.is_down(calls[i].first)) continue;
+        // Only a shard that no rank has reached makes the others wait: for the next attempt to reach it.
+        if (!reached_all && !answers[i]->answered()) continue;
+        ASSERT_TRUE(answers[i]->answered()) << "step " << step << " shard " << calls[i].first << " rank " << calls[i].second.rank;
+        const absl::Status status = answers[i]->status();
+        if (status.ok()) continue;
+        EXPECT_TRUE(absl::IsAborted(status) || absl::IsDataLoss(status)) << status;
+        lost = lost || absl::IsDataLoss(status);
+        again = again || absl::IsAborted(status);
+      }
+      lost = lost || cluster.is_down(victim);
+      if (again) {
+        ++attempt;
+      } else if (!lost) {
+        ++step;
+        attempt = 0;
+        ++commits;
+      }
+    }
+    cluster.Advance(absl::Seconds(60));
+    losses += lost;
+    const std::vector<int64_t>* moved = nullptr;
+    for (int shard = 0; shard < shards; ++shard) {
+      if (cluster.is_down(shard)) continue;
+      if (moved == nullptr) moved = &cluster.log(shard).moved;
+      EXPECT_EQ(cluster.log(shard).moved, *moved) << "shard " << shard;
+    }
+  }
+  EXPECT_GT(commits, 100);
+  EXPECT_GT(losses, 100);
+}
+
+// Each rank trains two heads in an order of its own; every step needs all ranks, and only two threads compute.
+TEST(StepEngineTest, ManyRanksAndTwoHeadsInOppositeOrderOnTwoThreads) {
+  constexpr int kRanks = 64, kSteps = 5;
+  ThreadTimer timer;
+  auto pool = std::make_unique<ThreadPool>(2, nullptr);
+  struct NoPeers : PeerClient {
+    void Vote(int, const Ballot&, absl::Duration, OutcomeCallback) override { std::abort(); }
+    void GetOutcome(int, const VoteKey&, int, absl::Duration, OutcomeCallback) override { std::abort(); }
+    void CheckHead(int, int64_t, absl::Duration, std::function<void(absl::Status)>) override { std::abort(); }
+    std::string NameOf(int) const override { return "shard 0"; }
+  };
+  std::vector<std::shared_ptr<FakeStepLog>> logs;
+  std::vector<std::shared_ptr<StepEngine>> heads;
+  for (int head = 0; head < 2; ++head) {
+    auto peers = std::make_shared<NoPeers>();
+    auto reducer = std::make_shared<Reducer>(Reducer::Options{1, 0, absl::Seconds(10)}, &timer, peers);
+    StepEngine::Options options;
+    options.head = absl::StrCat("head", head);
+    options.incarnation = 1;
+    options.rank_count = kRanks;
+    options.step_deadline = absl::Seconds(60);
+    logs.push_back(std::make_shared<FakeStepLog>());
+    heads.push_back(std::make_shared<StepEngine>(
+        options, std::make_unique<FakeStepWork>(logs.back()), std::make_shared<Strand>(pool.get()), &timer, std::make_shared<RowGate>(),
+        std::make_shared<VoteExchange>(VoteExchange::Options{1, 0, absl::Seconds(10)}, reducer, &timer, peers)));
+  }
+  std::atomic<int> failures{0};
+  absl::BlockingCounter all(2 * kRanks * kSteps);
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    ranks.emplace_back([&, rank] {
+      for (int64_t step = 0; step < kSteps; ++step) {
+        absl::BlockingCounter both(2);
+        for (int i = 0; i < 2; ++i) {  // Odd ranks call head 1 first.
+          StepCall call;
+          call.step = step;
+          call.rank = rank;
+          call.digest = absl::StrCat(rank);
+          call.part = HeadStepPart();
+          call.done = [&](const absl::StatusOr<std::shared_ptr<const RankReply>>& reply) {
+            failures += !reply.ok();
+            both.DecrementCount();
+            all.DecrementCount();
+          };
+          heads[(rank + i) % 2]->Call(std::move(call));
+        }
+        both.Wait();
+      }
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
+  all.Wait();
+  pool.reset();  // What the last step still settles.
+  EXPECT_EQ(failures, 0);
+  for (const auto& log : logs) EXPECT_THAT(log->moved, ElementsAre(0, 1, 2, 3, 4));
+}
+
+}  // namespace
+}  // namespace myriad
