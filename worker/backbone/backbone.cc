@@ -119,7 +119,8 @@ absl::StatusOr<std::unique_ptr<Backbone>> MakeBackbone(const BackboneSpec& spec,
     backbone = std::make_unique<NetworkBackbone>(spec, network);
     DrawWeights(spec, seed, backbone->State());
     for (torch::Tensor& parameter : network->parameters()) {
-      if (parameter.dim() == 4) parameter.set_data(parameter.data().contiguous(kMemoryFormat));
+      // A copy, for contiguous() would leave a 1 x 1 kernel with strides that its gradient does not have, and every bucket would copy.
+      if (parameter.dim() == 4) parameter.set_data(at::empty_like(parameter, at::TensorOptions(), kMemoryFormat).copy_(parameter.data()));
     }
     network->train();
   });

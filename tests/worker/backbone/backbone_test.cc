@@ -111,6 +111,19 @@ TEST(BackboneTest, WeightsAndEmbeddingsFollowFromTheSeedAlone) {
   EXPECT_FALSE(at::equal(x, *(*c)->Forward(images)));
 }
 
+// Gradient buckets are views in the parameters' layout: a gradient of another layout would be copied in every step.
+TEST(BackboneTest, GradientsLieInMemoryAsTheirParametersDo) {
+  const BackboneSpec spec;
+  auto backbone = MakeBackbone(spec, 7);
+  ASSERT_TRUE(backbone.ok());
+  const at::Tensor embeddings = *(*backbone)->Forward(Images(spec, 6));
+  embeddings.backward(at::ones_like(embeddings));
+  for (const NamedTensor& parameter : (*backbone)->Parameters()) {
+    ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
+    EXPECT_EQ(parameter.tensor.grad().strides(), parameter.tensor.strides()) << parameter.name;
+  }
+}
+
 TEST(BackboneTest, EvaluationModeLooksAtEachImageAlone) {
   const BackboneSpec spec;
   auto backbone = MakeBackbone(spec, 7);
