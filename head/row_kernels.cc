@@ -16,6 +16,8 @@ double SumOfSquares(const float* __restrict x, int dim) {
   return sum;
 }
 
+// A factor rounded to float would make all elements, and with them all cosines of the row, too large or too small alike; elements rounded
+// one by one err independently.
 MYRIAD_SIMD_CLONES
 void ScaleDouble(double factor, const float* __restrict x, int dim, float* __restrict out) {
   for (int d = 0; d < dim; ++d) out[d] = static_cast<float>(factor * x[d]);
@@ -49,11 +51,7 @@ NormalizedRow NormalizeRow(const float* row, int dim, float* unit) {
     return {0.0f, finite};
   }
   const double inverse_norm = 1.0 / std::sqrt(sum);
-  if (inverse_norm > 1e-30) {
-    Scale(static_cast<float>(inverse_norm), row, dim, unit);
-  } else {
-    ScaleDouble(inverse_norm, row, dim, unit);  // The float would be denormal.
-  }
+  ScaleDouble(inverse_norm, row, dim, unit);
   return {static_cast<float>(inverse_norm), true};
 }
 

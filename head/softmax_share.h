@@ -27,7 +27,9 @@ namespace myriad {
 // Logits lie class-major (n x B): tiles over classes. When all of them fit `tile_bytes` they are kept from Forward to
 // RowGradients, else RowGradients recomputes each tile.
 //
-// Buffers are reused from step to step: one object lives as long as its head is open. Not thread-safe; one step at a time. CPU or CUDA by
+// Buffers are reused from step to step: one object lives as long as its head is open. Not thread-safe; one step at a time. It computes on
+// at::get_num_threads() threads; call it from one thread, as OpenMP keeps a team for each calling one. A step repeats bit for bit on the
+// same hardware and number of threads. Forward reserves what the step needs: nothing after it allocates but its results. CPU or CUDA by
 // the device of what comes in; on CPU the passes over rows are fused (their plain ATen counterparts are the CUDA path and the tests'
 // reference).
 class SoftmaxShare {
@@ -63,14 +65,15 @@ class SoftmaxShare {
   // Adds the chunk's dLoss/du to the step's sum (the third product). After it, Forward may start the next chunk.
   void AccumulateRowGradients(const MergedDenominators& merged, int64_t batch_size);
 
-  // True if all accumulated row gradients are finite. (A NaN must be refused before anything is applied.)
+  // True if all accumulated row gradients are finite, by a bound from the coefficients alone: O(1) here, no row is read. (A NaN must be
+  // refused before anything is applied.)
   bool RowGradientsFinite() const;
 
   // The accumulated dLoss/dw through the normalization, n x D float32: what a rank sends to the owners in compute at the worker.
   at::Tensor RowGradients() const;
 
   // The same gradients applied in one fused pass per row: weights[j] and momentum[j] (D floats each; CPU) move by SGD. The pointers are
-  // not kept. Requires: n rows, in the order of SetRows, holding what SetRows read.
+  // not kept. Requires: n rows, in the order of SetRows, holding what SetRows read. Ends the step: SetRows begins the next one.
   void ApplySgd(const SgdOptions& sgd, double learning_rate, absl::Span<float* const> weights, absl::Span<float* const> momentum);
 
  private:
