@@ -219,6 +219,75 @@ TEST_P(OracleTest, RowsThatWereWrittenAreWhatAStepUses) {
   }
 }
 
+// Gradient accumulation: three chunks of each rank's batch are one step of all of them.
+TEST(ChunksTest, AStepInChunksEqualsTheStepInOne) {
+  constexpr int kChunks = 3;
+  for (int shard_count : {1, 3}) {
+    for (int rank_count : {1, 3}) {
+      SCOPED_TRACE(absl::StrCat("K = ", shard_count, ", R = ", rank_count));
+      const ShardCluster cluster(shard_count);
+      const OracleRun run = MakeRun(512, ArcFace(), SamplerOptions::Kind::kUniform, Placement::kShard, rank_count);
+      const std::unique_ptr<RankThreads> ranks = OpenRanks(run, cluster);
+      ASSERT_NE(ranks, nullptr);
+      TrainingOracle oracle(run.head.embedding_dim, run.training.margin, run.training.optimizer,
+                            [&run](int64_t class_id, float* weights) { FillVirtualRow(run.head, class_id, weights); });
+      for (int64_t step = 0; step < 3; ++step) {
+        std::vector<RankThreads::Batch> chunks;
+        std::vector<at::Tensor> all_embeddings;
+        std::vector<int64_t> all_labels;
+        std::vector<std::vector<int64_t>> labels_of_rank(rank_count);
+        for (int c = 0; c < kChunks; ++c) {
+          chunks.push_back(MakeBatch(run, step * kChunks + c));
+          all_embeddings.push_back(chunks[c].all_embeddings());
+          const std::vector<int64_t> labels = chunks[c].all_labels();
+          all_labels.insert(all_labels.end(), labels.begin(), labels.end());
+          for (int r = 0; r < rank_count; ++r) {
+            labels_of_rank[r].insert(labels_of_rank[r].end(), chunks[c].labels[r].begin(), chunks[c].labels[r].end());
+          }
+        }
+        const at::Tensor x = at::cat(all_embeddings).contiguous();
+        const TrainingOracle::Result expected =
+            oracle.Step(RowsOfStep(run, step, all_labels), absl::MakeConstSpan(x.const_data_ptr<float>(), x.numel()), all_labels, 0.1);
+        double largest = 0.0;
+        for (double g : expected.embedding_gradients) largest = std::max(largest, std::abs(g));
+
+        double loss = 0.0;
+        int64_t first = 0;  // Element of the oracle's dX: samples lie by chunk, then rank.
+        for (int c = 0; c < kChunks; ++c) {
+          std::vector<absl::StatusOr<StepResult>> results(rank_count, absl::UnknownError("not run"));
+          ranks->ForAll([&](int r) {
+            StepInput input;
+            input.step = step;
+            input.chunk = c;
+            input.chunk_count = kChunks;
+            input.learning_rate = 0.1;
+            input.embeddings = chunks[c].embeddings[r];
+            input.labels = chunks[c].labels[r];
+            if (c == 0) input.step_labels = labels_of_rank[r];
+            results[r] = ranks->client(r).Step(input);
+          });
+          for (int r = 0; r < rank_count; ++r) {
+            ASSERT_TRUE(results[r].ok()) << results[r].status();
+            const at::Tensor actual = results[r]->embedding_gradients.contiguous();
+            for (int64_t i = 0; i < actual.numel(); ++i, ++first) {
+              ASSERT_NEAR(actual.const_data_ptr<float>()[i], expected.embedding_gradients[first], 1e-5 * largest);
+            }
+          }
+          loss += results[0]->loss;
+        }
+        EXPECT_NEAR(loss, expected.loss, 1e-6 * expected.loss);
+        const auto rows = ranks->ReadRows();
+        ASSERT_TRUE(rows.ok()) << rows.status();
+        ASSERT_EQ(rows->size(), oracle.row_count());
+        for (const auto& [id, row] : *rows) {
+          const std::vector<double>& expected_row = oracle.RowOf(id).weights;
+          for (int d = 0; d < run.head.embedding_dim; ++d) ASSERT_NEAR(row.weights[d], expected_row[d], 1e-6) << "class " << id;
+        }
+      }
+    }
+  }
+}
+
 // Sixteen bits on the wire cost precision of embeddings and their gradients, nothing else.
 TEST(WireDtypeTest, SixteenBitEmbeddingsTrainCloseToTheOracle) {
   const ShardCluster cluster(2);
