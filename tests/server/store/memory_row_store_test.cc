@@ -1,0 +1,203 @@
+#include "server/store/memory_row_store.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "head/virtual_rows.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::HasSubstr;
+
+HeadSpec Head(int64_t classes, int dim) {
+  HeadSpec head;
+  head.name = "test";
+  head.class_count = classes;
+  head.embedding_dim = dim;
+  head.seed = 5;
+  return head;
+}
+
+struct Row {
+  std::vector<float> weights, slots;
+  int exists = 0;
+  int64_t last_step = 0;
+};
+
+Row ReadRow(const RowStore& store, int dim, int64_t class_id) {
+  Row row;
+  row.weights.resize(dim);
+  row.slots.resize(dim);
+  uint8_t exists = 2;
+  EXPECT_TRUE(store.Read({class_id}, row.weights.data(), row.slots.data(), &exists, &row.last_step).ok());
+  row.exists = exists;
+  return row;
+}
+
+std::vector<float> VirtualRow(const HeadSpec& head, int64_t class_id) {
+  std::vector<float> row(head.embedding_dim);
+  FillVirtualRow(head, class_id, row.data());
+  return row;
+}
+
+TEST(MemoryRowStoreTest, AVirtualRowReadsAsItsValueAndTakesNoRoom) {
+  const HeadSpec head = Head(int64_t{1} << 40, 7);
+  MemoryRowStore store({head, 0});
+  for (int64_t class_id : {int64_t{0}, int64_t{12345}, (int64_t{1} << 40) - 1}) {
+    const Row row = ReadRow(store, 7, class_id);
+    EXPECT_EQ(row.weights, VirtualRow(head, class_id));
+    EXPECT_EQ(row.slots, std::vector<float>(7, 0.0f));
+    EXPECT_EQ(row.exists, 0);
+    EXPECT_EQ(row.last_step, -1);
+  }
+  EXPECT_EQ(store.row_count(), 0);
+}
+
+TEST(MemoryRowStoreTest, RowsExistFromTheCommitOn) {
+  const HeadSpec head = Head(1000, 7);
+  MemoryRowStore store({head, 0});
+  const std::vector<int64_t> ids = {7, 3, 999};
+  RowStore::PinnedRows rows;
+  ASSERT_TRUE(store.Pin(ids, &rows).ok());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    EXPECT_EQ(std::vector<float>(rows.weights[i], rows.weights[i] + 7), VirtualRow(head, ids[i]));
+    EXPECT_EQ(std::vector<float>(rows.slots[i], rows.slots[i] + 7), std::vector<float>(7, 0.0f));
+    rows.weights[i][0] = 10.0f + i;
+    rows.slots[i][6] = 20.0f + i;
+  }
+  EXPECT_EQ(store.row_count(), 0);
+  store.Commit(42);
+  EXPECT_EQ(store.row_count(), 3);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const Row row = ReadRow(store, 7, ids[i]);
+    EXPECT_EQ(row.weights[0], 10.0f + i);
+    EXPECT_EQ(row.slots[6], 20.0f + i);
+    EXPECT_EQ(row.exists, 1);
+    EXPECT_EQ(row.last_step, 42);
+  }
+}
+
+TEST(MemoryRowStoreTest, UnpinnedRowsAreVirtualAgainAndTheirRecordsServeOthers) {
+  const HeadSpec head = Head(1000, 7);
+  MemoryRowStore store({head, 0});
+  RowStore::PinnedRows rows;
+  ASSERT_TRUE(store.Pin(std::vector<int64_t>{1, 2}, &rows).ok());
+  rows.slots[0][0] = 5.0f;
+  store.Unpin();
+  store.Unpin();
+  EXPECT_EQ(ReadRow(store, 7, 1).exists, 0);
+  ASSERT_TRUE(store.Pin(std::vector<int64_t>{3, 4, 1}, &rows).ok());
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(rows.slots[i][0], 0.0f) << "slots of a record that was given back";
+  store.Commit(0);
+  EXPECT_EQ(ReadRow(store, 7, 1).weights, VirtualRow(head, 1));
+}
+
+// Pins, commits, aborts and writes in any order leave what a plain map would hold.
+TEST(MemoryRowStoreTest, BehavesAsAMapUnderAnyUse) {
+  for (uint32_t seed = 0; seed < 30; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed = ", seed));
+    std::mt19937 rng(seed);
+    const int dim = 1 + rng() % 20;
+    const HeadSpec head = Head(2000, dim);
+    MemoryRowStore store({head, 0});
+    std::map<int64_t, std::pair<float, int64_t>> model;  // First weight and last step.
+    for (int64_t step = 0; step < 60; ++step) {
+      std::set<int64_t> set;
+      for (uint32_t n = rng() % 50; n > 0; --n) set.insert(rng() % head.class_count);
+      std::vector<int64_t> ids(set.begin(), set.end());
+      if (rng() % 4 == 0) {
+        std::vector<float> weights(ids.size() * dim, step + 0.25f);
+        ASSERT_TRUE(store.Write(ids, weights.data(), nullptr).ok());
+        for (int64_t id : ids) model[id] = {step + 0.25f, -1};
+        continue;
+      }
+      std::shuffle(ids.begin(), ids.end(), rng);
+      RowStore::PinnedRows rows;
+      ASSERT_TRUE(store.Pin(ids, &rows).ok());
+      for (size_t i = 0; i < ids.size(); ++i) {
+        const auto found = model.find(ids[i]);
+        ASSERT_EQ(rows.weights[i][0], found == model.end() ? VirtualRow(head, ids[i])[0] : found->second.first);
+      }
+      if (rng() % 3 == 0) {
+        store.Unpin();
+        continue;
+      }
+      for (size_t i = 0; i < ids.size(); ++i) {
+        rows.weights[i][0] = step + i * 0.001f;
+        model[ids[i]] = {rows.weights[i][0], step};
+      }
+      store.Commit(step);
+    }
+    EXPECT_EQ(store.row_count(), model.size());
+    for (int64_t id = 0; id < head.class_count; ++id) {
+      const Row row = ReadRow(store, dim, id);
+      const auto found = model.find(id);
+      ASSERT_EQ(row.exists, found != model.end());
+      ASSERT_EQ(row.weights[0], found == model.end() ? VirtualRow(head, id)[0] : found->second.first);
+      ASSERT_EQ(row.last_step, found == model.end() ? -1 : found->second.second);
+    }
+  }
+}
+
+TEST(MemoryRowStoreTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
+  MemoryRowStore store({Head(1000, 4), 3});
+  RowStore::PinnedRows rows;
+  ASSERT_TRUE(store.Pin(std::vector<int64_t>{1, 2}, &rows).ok());
+  store.Commit(0);
+  const absl::Status status = store.Pin(std::vector<int64_t>{1, 2, 3, 4}, &rows);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("limit of 3 rows (--max-rows)"));
+  EXPECT_TRUE(store.Pin(std::vector<int64_t>{1, 2, 3}, &rows).ok());
+  store.Commit(1);
+  const float weights[4] = {};
+  EXPECT_EQ(store.Write({9}, weights, nullptr).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(store.Write({3}, weights, nullptr).ok());
+  EXPECT_EQ(store.Reserve(1).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(store.row_count(), 3);
+}
+
+TEST(MemoryRowStoreTest, ReservesRowsAndRefusesMoreThanMemory) {
+  MemoryRowStore store({Head(int64_t{1} << 40, 512), 0});
+  ASSERT_TRUE(store.Reserve(1000).ok());
+  EXPECT_EQ(store.reserved_row_count(), 1000);
+  EXPECT_EQ(store.row_count(), 0);
+  EXPECT_EQ(store.Reserve(int64_t{1} << 40).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(store.Reserve(-1).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store.reserved_row_count(), 1000);
+}
+
+TEST(MemoryRowStoreTest, ScansExistingRowsByPartitionAndIndexInPortionsOfAnySize) {
+  const HeadSpec head = Head(100000, 2);
+  MemoryRowStore store({head, 0});
+  std::mt19937 rng(1);
+  std::set<int64_t> ids;
+  while (ids.size() < 3000) ids.insert(rng() % head.class_count);
+  const std::vector<float> weights(ids.size() * 2, 1.0f);
+  ASSERT_TRUE(store.Write(std::vector<int64_t>(ids.begin(), ids.end()), weights.data(), nullptr).ok());
+  const Partitions partitions(head.class_count, head.seed, head.partition_count);
+  std::vector<int64_t> expected(ids.begin(), ids.end());
+  std::sort(expected.begin(), expected.end(), [&](int64_t a, int64_t b) {
+    const auto pa = partitions.Locate(a), pb = partitions.Locate(b);
+    return std::make_pair(int64_t{pa.partition}, pa.index) < std::make_pair(int64_t{pb.partition}, pb.index);
+  });
+  for (int64_t portion : {1000000, 3000, 999, 7}) {
+    SCOPED_TRACE(portion);
+    std::vector<int64_t> scanned;
+    for (int64_t after = -1;;) {
+      const std::vector<int64_t> keys = store.ScanKeys(after, portion);
+      for (int64_t key : keys) scanned.push_back(store.ClassOfKey(key));
+      if (static_cast<int64_t>(keys.size()) < portion) break;
+      after = keys.back();
+    }
+    EXPECT_EQ(scanned, expected);
+  }
+}
+
+}  // namespace
+}  // namespace myriad
