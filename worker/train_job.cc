@@ -109,6 +109,20 @@ absl::Status SaveRun(const config::v1::JobConfig& config, const JobData& data, c
   return status;
 }
 
+// "training on 20000 images of 2000 identities: 1248 steps of 128 images, 2 workers, backbone of 0.46 M parameters"
+std::string StartLine(const config::v1::JobConfig& config, const JobData& data, const Backbone& backbone, const Schedule& schedule,
+                      const Collectives& collectives) {
+  int64_t images = 0;
+  for (const std::unique_ptr<Dataset>& dataset : data.datasets) images += dataset->size();
+  int64_t identities = 0;
+  for (const IdentityCatalogue& catalogue : data.catalogues) identities += catalogue.size();
+  int64_t parameters = 0;
+  for (const NamedTensor& parameter : backbone.Parameters()) parameters += parameter.tensor.numel();
+  return absl::StrFormat("training on %d images of %d identities: %d steps of %d images, %d worker%s, backbone of %.2f M parameters",
+                         images, identities, schedule.total_steps, config.training().batch_size(), collectives.rank_count(),
+                         collectives.rank_count() == 1 ? "" : "s", static_cast<double>(parameters) * 1e-6);
+}
+
 // Everything between meeting the other ranks and leaving them.
 absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, const TrainJobOptions& options, Collectives* collectives) {
   const bool first = collectives->rank() == 0;
@@ -174,6 +188,7 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   training.embed.device = device;
   training.embed.compute_threads = options.verification_threads;
 
+  if (first) options.print(StartLine(config, *data, **backbone, *schedule, *collectives));
   absl::StatusOr<TrainingResult> result = RunTraining(parts, training);
   if (trace != nullptr) {
     status = trace->WriteChromeJson(collectives->rank(), options.trace_path);
