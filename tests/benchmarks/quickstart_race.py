@@ -6,6 +6,7 @@ Run deploy/quickstart.sh first (it makes the data), and deploy/install.sh --pyth
 import argparse
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -15,23 +16,39 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run_myriad(seed, config, folder):
-    """Wall seconds of the whole command, and the accuracy of its last verification."""
-    run_dir = folder / f"run-{seed}"
-    started = time.perf_counter()
-    subprocess.run([ROOT / "bazel-bin/client/myriad", "train", "--config", config, "--set", f"seed={seed}", "--run-dir", run_dir],
-                   cwd=ROOT, check=True, stdout=sys.stderr)
-    seconds = time.perf_counter() - started
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return seconds, [line["accuracy"] for line in lines if "accuracy" in line][-1]
+def run_myriad(seed, config, target, folder):
+    """Wall seconds from the start of the command to the first verification that reaches `target` (None if none does) and to its end, and
+    the accuracy of the last verification."""
+    started, reached, accuracy = time.perf_counter(), None, 0.0
+    command = [ROOT / "bazel-bin/client/myriad", "train", "--config", config, "--set", f"seed={seed}", "--run-dir", folder / f"run-{seed}"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        for line in run.stdout:
+            print(line, end="", file=sys.stderr, flush=True)
+            told = re.match(r"verification \S+ accuracy ([0-9.]+) ", line)
+            if told:
+                accuracy = float(told.group(1))
+                if reached is None and accuracy >= target:
+                    reached = time.perf_counter() - started
+    if run.returncode != 0:
+        sys.exit(f"myriad train ended with {run.returncode}")
+    return reached, time.perf_counter() - started, accuracy
 
 
-def run_plain(seed, data, epochs, folder):
+def run_plain(seed, data, epochs, target, folder):
     """Seconds until the loop first reached its target, or None."""
     figures = folder / f"plain-{seed}-{epochs}.json"
     subprocess.run([sys.executable, ROOT / "tests/benchmarks/plain_pytorch_loop.py", "--data", data, "--seed", str(seed),
-                    "--epochs", str(epochs), "--stop-at-target", "--json", figures], check=True, stdout=sys.stderr)
+                    "--epochs", str(epochs), "--target", str(target), "--stop-at-target", "--json", figures], check=True, stdout=sys.stderr)
     return json.loads(figures.read_text())["reached_seconds"]
+
+
+def or_never(seconds):
+    return float("inf") if seconds is None else seconds
+
+
+def print_row(name, row, target):
+    print("{}: accuracy {} after {:.1f} s (plain loop: {:.1f} s); the whole run {:.1f} s to {:.4f}".format(
+        name, target, row[0], row[3], row[1], row[2]), flush=True)
 
 
 def main():
@@ -39,22 +56,19 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--config", type=pathlib.Path, default=ROOT / "deploy/examples/quickstart.textproto")
     parser.add_argument("--data", type=pathlib.Path, default=ROOT / "runs/data/glyphs")
+    parser.add_argument("--target", type=float, default=0.98)
     parser.add_argument("--plain-epochs", type=int, nargs="+", default=[8],
                         help="lengths of the loop's cosine schedule; the first to reach the target counts")
     arguments = parser.parse_args()
 
-    seconds, accuracies, plain = [], [], []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds:
-            taken, accuracy = run_myriad(seed, arguments.config.resolve(), pathlib.Path(folder))
-            reached = [run_plain(seed, arguments.data, epochs, pathlib.Path(folder)) for epochs in arguments.plain_epochs]
-            reached = min((r for r in reached if r is not None), default=float("inf"))
-            print(f"seed {seed}: myriad {taken:.1f} s to accuracy {accuracy:.4f}; plain loop reaches 0.98 after {reached:.1f} s", flush=True)
-            seconds.append(taken)
-            accuracies.append(accuracy)
-            plain.append(reached)
-    print(f"median: myriad {statistics.median(seconds):.1f} s to accuracy {statistics.median(accuracies):.4f}; "
-          f"plain loop {statistics.median(plain):.1f} s")
+            reached, seconds, accuracy = run_myriad(seed, arguments.config.resolve(), arguments.target, pathlib.Path(folder))
+            plain = [run_plain(seed, arguments.data, epochs, arguments.target, pathlib.Path(folder)) for epochs in arguments.plain_epochs]
+            rows.append((or_never(reached), seconds, accuracy, min(map(or_never, plain))))
+            print_row(f"seed {seed}", rows[-1], arguments.target)
+    print_row("median", [statistics.median(column) for column in zip(*rows)], arguments.target)
 
 
 if __name__ == "__main__":
