@@ -7,12 +7,26 @@
 #include FT_FREETYPE_H
 #include FT_OUTLINE_H
 #include FT_BBOX_H
+#include FT_DRIVER_H
+#include FT_MODULE_H
 
 #include "absl/strings/str_cat.h"
 #include "worker/data/file_io.h"
 
 namespace myriad {
 namespace {
+
+// What FreeType would otherwise take from the environment (FREETYPE_PROPERTIES) is set to its defaults: it changes shapes. A null library
+// if it does not start.
+FT_Library StartLibrary() {
+  FT_Library library = nullptr;
+  if (FT_Init_FreeType(&library) != 0) return nullptr;
+  FT_UInt interpreter = TT_INTERPRETER_VERSION_40;
+  FT_Property_Set(library, "truetype", "interpreter-version", &interpreter);
+  FT_Bool no_stem_darkening = 1;
+  for (const char* module : {"cff", "autofitter"}) FT_Property_Set(library, module, "no-stem-darkening", &no_stem_darkening);
+  return library;
+}
 
 // FreeType wants a library object per thread; one per face is simple and costs a few kilobytes.
 class FreeTypeFace : public FontFace {
@@ -36,18 +50,16 @@ class FreeTypeFace : public FontFace {
   }
 
   bool Draw(uint32_t character, const GlyphPlacement& placement, int size, uint8_t* out) override {
+    if (placement.em_pixels != em_pixels_) {
+      if (FT_Set_Pixel_Sizes(face_, 0, placement.em_pixels) != 0) return false;
+      em_pixels_ = placement.em_pixels;
+    }
     const FT_UInt glyph = FT_Get_Char_Index(face_, character);
-    // In font units: no hinting, and the one rounding to 1/64 pixel comes after the map below.
-    if (glyph == 0 || FT_Load_Glyph(face_, glyph, FT_LOAD_NO_SCALE | FT_LOAD_NO_BITMAP) != 0) return false;
+    if (glyph == 0 || FT_Load_Glyph(face_, glyph, FT_LOAD_DEFAULT | FT_LOAD_NO_BITMAP) != 0) return false;
     FT_Outline& outline = face_->glyph->outline;
     if (face_->glyph->format != FT_GLYPH_FORMAT_OUTLINE || outline.n_points == 0) return false;
-    // Font units to 26.6 pixels, as 16.16 numbers.
-    const double scale = 64.0 * size / face_->units_per_EM * 65536;
-    FT_Matrix matrix;
-    matrix.xx = std::lround(placement.xx * scale);
-    matrix.xy = std::lround(placement.xy * scale);
-    matrix.yx = std::lround(placement.yx * scale);
-    matrix.yy = std::lround(placement.yy * scale);
+    const auto fixed = [](double value) { return static_cast<FT_Fixed>(std::lround(value * 65536)); };
+    FT_Matrix matrix = {fixed(placement.xx), fixed(placement.xy), fixed(placement.yx), fixed(placement.yy)};
     FT_Outline_Transform(&outline, &matrix);
     const FT_Pos bolder = std::lround(placement.bolder * size * 64);
     if (bolder != 0 && FT_Outline_Embolden(&outline, bolder) != 0) return false;
@@ -69,14 +81,15 @@ class FreeTypeFace : public FontFace {
  private:
   const FT_Library library_;
   const FT_Face face_;
+  int em_pixels_ = 0;  // As last set on face_.
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FontFace>> FontFace::Open(const std::string& path, int index) {
   if (!FileExists(path)) return absl::NotFoundError(absl::StrCat(path, ": the font file does not exist"));
-  FT_Library library = nullptr;
-  if (FT_Init_FreeType(&library) != 0) return absl::ResourceExhaustedError("FreeType does not start");
+  const FT_Library library = StartLibrary();
+  if (library == nullptr) return absl::ResourceExhaustedError("FreeType does not start");
   FT_Face face = nullptr;
   if (const FT_Error error = FT_New_Face(library, path.c_str(), index, &face); error != 0) {
     FT_Done_FreeType(library);
@@ -86,8 +99,8 @@ absl::StatusOr<std::unique_ptr<FontFace>> FontFace::Open(const std::string& path
 }
 
 std::string FontLibraryVersion() {
-  FT_Library library = nullptr;
-  if (FT_Init_FreeType(&library) != 0) return "FreeType";
+  const FT_Library library = StartLibrary();
+  if (library == nullptr) return "FreeType";
   FT_Int major = 0, minor = 0, patch = 0;
   FT_Library_Version(library, &major, &minor, &patch);
   FT_Done_FreeType(library);

@@ -11,9 +11,11 @@
 
 namespace myriad {
 
-// How a character is laid on a square picture. Sizes are parts of the picture's side.
+// How a character is laid on a square picture: fitted to the pixel grid of an em of `em_pixels` (hinting: thin strokes get a whole pixel,
+// as in print and on screens of that size), then mapped and moved as an outline. Lengths are parts of the picture's side.
 struct GlyphPlacement {
-  // The linear map from the font's plane (y up, 1 = the em) to the picture's side, before moving.
+  int em_pixels = 32;  // In [4, 4096].
+  // The linear map before moving, y up; the identity leaves the em at em_pixels.
   double xx = 1, xy = 0, yx = 0, yy = 1;
   double bolder = 0;                      // Growth of every stroke; negative: thinner.
   double center_x = 0.5, center_y = 0.5;  // Where the middle of the ink goes, from the upper left.

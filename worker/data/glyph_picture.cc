@@ -33,15 +33,16 @@ double Stretch(KeyedRandom& random, double range) {
   return u >= 0 ? 1 + u : 1 / (1 - u);
 }
 
-GlyphPlacement DrawPlacement(KeyedRandom& random) {
+GlyphPlacement DrawPlacement(KeyedRandom& random, int size) {
   // Cosine and sine from the half angle's tangent: exact arithmetic, no library function that may differ between machines.
   const double t = random.Symmetric(kHalfTurn);
   const double cosine = (1 - t * t) / (1 + t * t);
   const double sine = 2 * t / (1 + t * t);
   const double slant = random.Symmetric(kSlant);
-  const double sx = kEm * Stretch(random, kStretch);
-  const double sy = kEm * Stretch(random, kStretch);
+  const double sx = Stretch(random, kStretch);
+  const double sy = Stretch(random, kStretch);
   GlyphPlacement placement;
+  placement.em_pixels = static_cast<int>(std::lround(kEm * size));
   // Rotation x slant x stretch.
   placement.xx = cosine * sx;
   placement.xy = (cosine * slant - sine) * sy;
@@ -79,7 +80,7 @@ void GlyphPainter::Blur(double variance) {
 
 bool GlyphPainter::Paint(FontFace* face, uint32_t character, uint64_t key, uint8_t* out) {
   KeyedRandom random(key);
-  const GlyphPlacement placement = DrawPlacement(random);
+  const GlyphPlacement placement = DrawPlacement(random, size_);
   if (!face->Draw(character, placement, size_, coverage_.data())) return false;
   for (size_t i = 0; i < coverage_.size(); ++i) values_[i] = static_cast<uint16_t>(coverage_[i] * 256);
   const double deviation = (kBlurLow + (kBlurHigh - kBlurLow) * random.Unit()) * size_ / kBlurSide;

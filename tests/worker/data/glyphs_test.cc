@@ -204,7 +204,7 @@ TEST(FontFaceTest, ABolderCharacterCoversMoreAndMovesNowhere) {
     double ink[3];
     for (int i = 0; i < 3; ++i) {
       GlyphPlacement placement;
-      placement.xx = placement.yy = 0.8;
+      placement.em_pixels = 50;
       placement.bolder = 0.01 * (i - 1);
       std::vector<uint8_t> out(kSize * kSize, 9);
       ASSERT_TRUE((*face)->Draw(character, placement, kSize, out.data()));
