@@ -40,7 +40,7 @@ def included(text):
 
 def labels(text):
     """Packages of our own that a BUILD file names in deps (not who may see a target, nor the build's own files)."""
-    text = re.sub(r"(visibility\s*=\s*\[[^\]]*\])|(#.*)", "", text)
+    text = re.sub(r"(visibility\s*=\s*\[[^\]]*\])|(#.*)", "", text, flags=re.IGNORECASE)
     return [label for label in re.findall(r'"//([^:"]*)', text)]
 
 
