@@ -168,13 +168,13 @@ void StepEngine::OnVoted(const StepPtr& step, VoteResult result) {
   {
     absl::MutexLock lock(&mu_);
     const VoteKey key = KeyOf(*step);
-    // A COMMIT that a peer has passed on is known to every shard that asks all of them; one from the reducer may be known here alone.
     if (result.outcome.decision == StepOutcome::Decision::kCommit && result.reducer_lost.ok() && promised_.count(key) > 0) {
-      result.outcome = StepOutcome();
-      result.reducer_lost = absl::DataLossError(absl::StrCat("shard ", exchange_->ReducerOf(step->number), ", the reducer of ", Name(*step),
-                                                             ", answered after this shard had told another that it knows no outcome"));
-    }
-    if (result.outcome.decision == StepOutcome::Decision::kCommit) {
+      // A shard that was told UNKNOWN may have concluded that nobody took the step. If some shard did before it was asked, that one tells.
+      actions.push_back([this, self = shared_from_this(), step, key] {
+        exchange_->Inquire(key, absl::UnavailableError("it answered after this shard had told another that it knows no outcome"),
+                           [self, step](VoteResult answer) { self->OnVoted(step, std::move(answer)); });
+      });
+    } else if (result.outcome.decision == StepOutcome::Decision::kCommit) {
       Remember(key, result.outcome);
       actions.push_back([self = shared_from_this(), step, result = std::move(result)] {
         self->strand_->Run([self, step, result] { self->Finish(step, result.outcome.merged, result.reducer_lost); });

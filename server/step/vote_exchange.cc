@@ -62,6 +62,13 @@ void VoteExchange::Submit(Ballot ballot, std::function<void(VoteResult)> done) {
   SendVote(submission);
 }
 
+void VoteExchange::Inquire(const VoteKey& key, const absl::Status& why, std::function<void(VoteResult)> done) {
+  auto submission = std::make_shared<Submission>();
+  submission->ballot.key = key;
+  submission->done = std::move(done);
+  AskPeers(submission, why);
+}
+
 void VoteExchange::SendVote(const std::shared_ptr<Submission>& submission) {
   // A reducer that is there answers when all have voted; the call's own time-out only bounds how long one RPC lives.
   const absl::Duration timeout = std::max(options_.shard_wait, absl::Seconds(10));

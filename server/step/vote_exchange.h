@@ -40,6 +40,9 @@ class VoteExchange : public std::enable_shared_from_this<VoteExchange> {
   // means nothing.
   void Submit(Ballot ballot, std::function<void(VoteResult)> done);
 
+  // Asks every peer but the reducer, as if the reducer were lost; `why` says why it is not believed.
+  void Inquire(const VoteKey& key, const absl::Status& why, std::function<void(VoteResult)> done);
+
  private:
   struct Submission;
   struct Inquiry;

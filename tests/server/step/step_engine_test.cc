@@ -420,21 +420,18 @@ TEST(StepEngineTest, RanksOutOfRangeAreRefusedAlone) {
 // Whatever the order in which calls come, tasks run and links break: living shards have moved the same steps in the end.
 TEST(StepEngineTest, LivingShardsMoveTheSameStepsUnderAnyScheduleAndKills) {
   int commits = 0, losses = 0;
-  for (uint32_t seed = 0; seed < 400; ++seed) {
+  for (uint32_t seed = 0; seed < 2000; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed = ", seed));
     std::mt19937 rng(seed);
-    const int shards = 2 + rng() % 3, ranks = 1 + rng() % 3;
+    const int shards = 2 + rng() % 4, ranks = 1 + rng() % 3;
     FakeCluster cluster(Sized(shards, ranks));
     const int victim = rng() % shards;
-    const int kill_at = rng() % 60;
-    if (rng() % 2) {
-      for (int to = 0; to < shards; ++to) {
-        if (rng() % 2) cluster.HoldAnswers(victim, to);
-      }
-    }
+    const int kill_at = rng() % 200;
     int event = 0;
-    bool lost = false;
+    bool lost = false, isolated = false;
     int attempt = 0;
+    const int chunks = 1 + rng() % 3;
+    int chunk = 0;
     for (int64_t step = 0; step < 4 && !lost;) {
       std::vector<std::shared_ptr<FakeAnswer>> answers;
       std::vector<std::pair<int, Call>> calls;
@@ -445,11 +442,19 @@ TEST(StepEngineTest, LivingShardsMoveTheSameStepsUnderAnyScheduleAndKills) {
           // A call that is lost on its way: a deadline ends the attempt.
           const int copies = rng() % 20 == 0 ? 0 : rng() % 8 == 0 ? 2 : 1;
           if (copies == 0) complete = false;
-          for (int copy = 0; copy < copies; ++copy) calls.push_back({shard, {step, rank, attempt}});
+          for (int copy = 0; copy < copies; ++copy) {
+            calls.push_back({shard, {step, rank, attempt}});
+            calls.back().second.phase = chunk;
+            calls.back().second.phase_count = chunks;
+          }
         }
         if (calls.size() == before) reached_all = false;
       }
       std::shuffle(calls.begin(), calls.end(), rng);
+      const bool holds = rng() % 2;
+      for (int to = 0; to < shards; ++to) {
+        if (holds && rng() % 2) cluster.HoldAnswers(victim, to);
+      }
       for (const auto& [shard, call] : calls) {
         answers.push_back(cluster.Send(shard, call));
         for (uint32_t turns = rng() % 4; turns > 0; --turns) cluster.RunAny(rng);
@@ -458,8 +463,18 @@ TEST(StepEngineTest, LivingShardsMoveTheSameStepsUnderAnyScheduleAndKills) {
       while (cluster.RunAny(rng)) {
         if (++event == kill_at) cluster.Kill(victim);
       }
-      // Answers that were held back come late, or never.
-      if (rng() % 4 == 0) cluster.Kill(victim);
+      // Answers that were held back come late, perhaps too late, or never; a link that breaks takes the victim from one shard alone.
+      if (const uint32_t fate = rng() % 8; fate < 2) {
+        cluster.Kill(victim);
+      } else if (fate < 4) {
+        for (int to = 0; to < shards; ++to) {
+          if (to != victim && rng() % 2) {
+            cluster.Cut(victim, to);
+            isolated = true;
+          }
+        }
+      }
+      if (rng() % 2) cluster.Advance(absl::Seconds(25));
       for (int to = 0; to < shards; ++to) cluster.RestoreAnswers(victim, to);
       cluster.Advance(absl::Seconds(45));
       bool again = !complete;
@@ -474,12 +489,14 @@ TEST(StepEngineTest, LivingShardsMoveTheSameStepsUnderAnyScheduleAndKills) {
         lost = lost || absl::IsDataLoss(status);
         again = again || absl::IsAborted(status);
       }
-      lost = lost || cluster.is_down(victim);
-      if (again) {
+      lost = lost || isolated || cluster.is_down(victim);
+      if (again) {  // From the first chunk on.
         ++attempt;
-      } else if (!lost) {
+        chunk = 0;
+      } else if (!lost && ++chunk == chunks) {
         ++step;
         attempt = 0;
+        chunk = 0;
         ++commits;
       }
     }
@@ -487,7 +504,7 @@ TEST(StepEngineTest, LivingShardsMoveTheSameStepsUnderAnyScheduleAndKills) {
     losses += lost;
     const std::vector<int64_t>* moved = nullptr;
     for (int shard = 0; shard < shards; ++shard) {
-      if (cluster.is_down(shard)) continue;
+      if (shard == victim && (isolated || cluster.is_down(shard))) continue;
       if (moved == nullptr) moved = &cluster.log(shard).moved;
       EXPECT_EQ(cluster.log(shard).moved, *moved) << "shard " << shard;
     }

@@ -17,7 +17,7 @@ class FakeCluster::Peers : public PeerClient {
     pending->done = std::move(done);
     cluster_->pending_.push_back(pending);
     cluster_->executor_.Run([cluster = cluster_, pending, ballot] {
-      if (cluster->down_[pending->from] || cluster->down_[pending->to]) return cluster->Deliver(pending);
+      if (!cluster->Reaches(pending->from, pending->to)) return cluster->Deliver(pending);
       cluster->nodes_[pending->from].reducer->Vote(ballot, [cluster, pending](StepOutcome outcome) {
         pending->outcome = std::move(outcome);
         if (cluster->held_.count({pending->from, pending->to}) == 0) cluster->Deliver(pending);
@@ -28,7 +28,7 @@ class FakeCluster::Peers : public PeerClient {
   void GetOutcome(int shard, const VoteKey& key, int, absl::Duration, OutcomeCallback done) override {
     cluster_->executor_.Run([cluster = cluster_, self = self_, shard, key, done = std::move(done)] {
       if (cluster->down_[self]) return;
-      if (cluster->down_[shard]) return done(absl::UnavailableError("down"));
+      if (!cluster->Reaches(self, shard)) return done(absl::UnavailableError("down"));
       const bool reducer = key.step % cluster->options_.shards == shard;
       done(reducer ? cluster->nodes_[shard].reducer->Settle(key) : cluster->nodes_[shard].engine->GetOutcome(key));
     });
@@ -37,7 +37,7 @@ class FakeCluster::Peers : public PeerClient {
   void CheckHead(int shard, int64_t, absl::Duration, std::function<void(absl::Status)> done) override {
     cluster_->executor_.Run([cluster = cluster_, self = self_, shard, done = std::move(done)] {
       if (cluster->down_[self]) return;
-      done(cluster->down_[shard] ? absl::UnavailableError("down") : absl::OkStatus());
+      done(cluster->Reaches(self, shard) ? absl::OkStatus() : absl::UnavailableError("down"));
     });
   }
 
@@ -110,7 +110,7 @@ void FakeCluster::Deliver(const std::shared_ptr<Pending>& pending) {
   pending->ended = true;
   executor_.Run([this, pending] {
     if (down_[pending->to]) return;
-    if (down_[pending->from] || !pending->outcome) {
+    if (!Reaches(pending->from, pending->to) || !pending->outcome) {
       pending->done(absl::UnavailableError("down"));
     } else {
       pending->done(*pending->outcome);
@@ -122,6 +122,14 @@ void FakeCluster::Kill(int shard) {
   down_[shard] = true;
   for (const std::shared_ptr<Pending>& pending : pending_) {
     if (pending->from == shard) Deliver(pending);
+  }
+}
+
+void FakeCluster::Cut(int a, int b) {
+  cut_.insert({a, b});
+  cut_.insert({b, a});
+  for (const std::shared_ptr<Pending>& pending : pending_) {
+    if (!Reaches(pending->from, pending->to)) Deliver(pending);
   }
 }
 

@@ -68,6 +68,8 @@ class FakeCluster {
   // Answers of `from` to the votes of `to` are held back until it is killed or the link restored.
   void HoldAnswers(int from, int to) { held_.insert({from, to}); }
   void RestoreAnswers(int from, int to);
+  // The two shards do not reach each other any more.
+  void Cut(int a, int b);
 
   StepEngine& engine(int shard) { return *nodes_[shard].engine; }
   FakeStepLog& log(int shard) { return *nodes_[shard].log; }
@@ -91,6 +93,7 @@ class FakeCluster {
     bool ended = false;
   };
   void Deliver(const std::shared_ptr<Pending>& pending);
+  bool Reaches(int a, int b) const { return !down_[a] && !down_[b] && cut_.count({a, b}) == 0; }
 
   const Options options_;
   FakeTimer timer_;
@@ -98,6 +101,7 @@ class FakeCluster {
   std::vector<Node> nodes_;
   std::vector<bool> down_;
   std::set<std::pair<int, int>> held_;
+  std::set<std::pair<int, int>> cut_;
   std::vector<std::shared_ptr<Pending>> pending_;
 };
 
