@@ -2,7 +2,7 @@
 """The quickstart's training as a plain PyTorch loop: one process, all of W beside the network, everything in memory.
 
 What Myriad's quickstart is timed against: the network of worker/backbone/small_resnet.cc, CosFace s = 32 m = 0.35, SGD 0.1 / 0.9 / 5e-4,
-batch 128, float32, cosine decay. Prints time and verification accuracy after each epoch, and when accuracy first reached the target.
+batch 128, float32, 100 steps of warm-up, cosine decay. Prints time and verification accuracy after each epoch, and when accuracy first reached the target.
 
   deploy/install.sh --python
   ~/.cache/myriad/python/bin/python tests/benchmarks/plain_pytorch_loop.py --data FOLDER_WITH_DATASET_JSON
@@ -97,11 +97,19 @@ def verification_accuracy(network, images, pairs, folds=10):
     return float(numpy.mean(accuracies))
 
 
+def learning_rate(step, warmup_steps, total_steps):
+    """Linear warm-up, then a half cosine to 0: as `schedule` of the quickstart's configuration."""
+    if step < warmup_steps:
+        return 0.1 * (step + 1) / warmup_steps
+    return 0.1 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with dataset.json, splits train and eval, raw images")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--warmup-steps", type=int, default=100)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -135,7 +143,7 @@ def main():
         for batch in range(steps_per_epoch):
             picked = order[batch * arguments.batch:(batch + 1) * arguments.batch]
             step = epoch * steps_per_epoch + batch
-            optimizer.param_groups[0]["lr"] = 0.1 * (1 + math.cos(math.pi * step / total_steps)) / 2
+            optimizer.param_groups[0]["lr"] = learning_rate(step, arguments.warmup_steps, total_steps)
             cosine = functional.normalize(network(normalize(images[picked]))) @ functional.normalize(centers).T
             target = labels[picked]
             logits = 32.0 * (cosine - 0.35 * functional.one_hot(target, classes))
