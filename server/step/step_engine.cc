@@ -95,24 +95,22 @@ void StepEngine::Admit(StepPtr& slot, StepCall call, Actions* actions) {
   }
   RankGathering& gathering = slot->gatherings.try_emplace(call.phase, options_.rank_count).first->second;
   gathering.Add(std::move(call), Name(*slot), actions);
-  if (slot == current_) Advance(actions);
+  if (slot == current_) {
+    Advance(actions);
+  } else if (current_ == nullptr) {
+    ArmDeadline(*slot, gathering);  // Nobody has come for the step before; perhaps nobody will.
+  }
 }
 
 void StepEngine::Advance(Actions* actions) {
   const StepPtr step = current_;
   if (step == nullptr || step->busy) return;
-  const auto found = step->gatherings.find(step->phase);
-  if (found == step->gatherings.end()) return;
-  RankGathering& gathering = found->second;
+  // Calls of a later phase alone wait for this one's, with the same deadline.
+  if (step->gatherings.lower_bound(step->phase) == step->gatherings.end()) return;
+  RankGathering& gathering = step->gatherings.try_emplace(step->phase, options_.rank_count).first->second;
   if (!gathering.refusal().ok()) return Abort(step, gathering.refusal(), /*vote_no=*/true, actions);
   if (!gathering.complete()) {
-    if (gathering.deadline == 0) {
-      gathering.deadline = timer_->RunAt(timer_->Now() + options_.step_deadline,
-                                         [weak = weak_from_this(), number = step->number, attempt = step->attempt, phase = step->phase] {
-                                           if (const std::shared_ptr<StepEngine> self = weak.lock())
-                                             self->OnDeadline(number, attempt, phase);
-                                         });
-    }
+    ArmDeadline(*step, gathering);
     return;
   }
   timer_->Cancel(std::exchange(gathering.deadline, 0));
@@ -126,6 +124,14 @@ void StepEngine::Advance(Actions* actions) {
   } else {
     actions->push_back(compute);
   }
+}
+
+void StepEngine::ArmDeadline(const Step& step, RankGathering& gathering) {
+  if (gathering.deadline != 0) return;
+  gathering.deadline = timer_->RunAt(timer_->Now() + options_.step_deadline,
+                                     [weak = weak_from_this(), number = step.number, attempt = step.attempt, phase = step.phase] {
+                                       if (const std::shared_ptr<StepEngine> self = weak.lock()) self->OnDeadline(number, attempt, phase);
+                                     });
 }
 
 void StepEngine::Compute(const StepPtr& step) {
@@ -211,6 +217,9 @@ void StepEngine::Finish(const StepPtr& step, const std::shared_ptr<const MergedD
       last_ = step;
       next_step_ = step->number + 1;
       if (current_ == step) current_ = std::exchange(ahead_, nullptr);
+      if (current_ != nullptr) {
+        for (auto& [phase, waiting] : current_->gatherings) timer_->Cancel(std::exchange(waiting.deadline, 0));
+      }
       min_attempts_.erase(min_attempts_.begin(), min_attempts_.lower_bound(next_step_));
       const VoteKey oldest = {options_.incarnation, options_.evaluate, step->number, 0, 0};
       known_.erase(known_.begin(), known_.lower_bound(oldest));
@@ -249,13 +258,17 @@ void StepEngine::OnDeadline(int64_t number, int attempt, int phase) {
   Actions actions;
   {
     absl::MutexLock lock(&mu_);
-    const StepPtr step = current_;
+    const bool early = current_ == nullptr;
+    const StepPtr step = early ? ahead_ : current_;
     if (step == nullptr || step->number != number || step->attempt != attempt || step->phase != phase || step->busy) return;
-    const RankGathering& gathering = step->gatherings.at(phase);
-    const std::vector<int32_t> missing = gathering.MissingRanks();
-    Abort(step,
-          StepAbortedError(MissingRanksMessage(Name(*step), missing, options_.rank_count, options_.step_deadline), {attempt + 1, missing}),
-          /*vote_no=*/true, &actions);
+    if (early) {
+      Abort(step, absl::AbortedError(absl::StrCat(Name(*step), " waited for step ", next_step_, ", for which no rank came")),
+            /*vote_no=*/true, &actions);
+    } else {
+      const std::vector<int32_t> missing = step->gatherings.at(phase).MissingRanks();
+      const std::string message = MissingRanksMessage(Name(*step), missing, options_.rank_count, options_.step_deadline);
+      Abort(step, StepAbortedError(message, {attempt + 1, missing}), /*vote_no=*/true, &actions);
+    }
   }
   Run(&actions);
 }

@@ -95,6 +95,7 @@ class StepEngine : public std::enable_shared_from_this<StepEngine> {
   void Admit(StepPtr& slot, StepCall call, Actions* actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Goes on with the current step's phase if it can.
   void Advance(Actions* actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ArmDeadline(const Step& step, RankGathering& gathering) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Compute(const StepPtr& step) ABSL_LOCKS_EXCLUDED(mu_);
   void OnVoted(const StepPtr& step, VoteResult result) ABSL_LOCKS_EXCLUDED(mu_);
   void Finish(const StepPtr& step, const std::shared_ptr<const MergedDenominators>& merged, const absl::Status& failure)

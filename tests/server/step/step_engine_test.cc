@@ -134,6 +134,23 @@ TEST(StepEngineTest, TheDeadlineNamesTheMissingRanksAndTheNextAttempt) {
   EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
 }
 
+TEST(StepEngineTest, CallsThatWaitForOthersThatNeverComeEndWithTheDeadline) {
+  FakeCluster cluster(Sized(1, 1));
+  const auto ahead = cluster.Send(0, {1});
+  cluster.Advance(absl::Seconds(20));
+  EXPECT_EQ(AbortOf(ahead->status()).next_attempt, 1);
+  EXPECT_THAT(std::string(ahead->status().message()), HasSubstr("waited for step 0, for which no rank came"));
+  Call second{0};
+  second.phase = 1;
+  second.phase_count = 2;
+  const auto chunk = cluster.Send(0, second);
+  cluster.Advance(absl::Seconds(20));
+  EXPECT_THAT(AbortOf(chunk->status()).missing_ranks, ElementsAre(0));
+  ExpectAllOk(cluster.SendAll({0, 0, 1}));
+  ExpectAllOk(cluster.SendAll({1, 0, 1}));
+  EXPECT_EQ(cluster.timer().pending(), 0);
+}
+
 TEST(StepEngineTest, AHigherAttemptDropsAnOpenStep) {
   FakeCluster cluster(Sized(1, 2));
   const auto waiting = cluster.Send(0, {0, 0, 0});
