@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--config", type=pathlib.Path, default=ROOT / "deploy/examples/quickstart.textproto")
     parser.add_argument("--data", type=pathlib.Path, default=ROOT / "runs/data/glyphs")
     parser.add_argument("--target", type=float, default=0.98)
-    parser.add_argument("--plain-epochs", type=int, nargs="+", default=[8],
+    parser.add_argument("--plain-epochs", type=int, nargs="+", default=[4],
                         help="lengths of the loop's cosine schedule; the first to reach the target counts")
     arguments = parser.parse_args()
 
