@@ -70,6 +70,14 @@ FakeCluster::FakeCluster(const Options& options) : options_(options), nodes_(opt
   }
 }
 
+FakeCluster::~FakeCluster() {
+  for (Node& node : nodes_) {
+    node.engine->Shutdown(absl::UnavailableError("stopping"));
+    node.reducer->Close(absl::UnavailableError("stopping"));
+  }
+  RunAll();
+}
+
 std::shared_ptr<FakeAnswer> FakeCluster::Send(int shard, const Call& call) {
   auto answer = std::make_shared<FakeAnswer>();
   if (down_[shard]) {

@@ -49,6 +49,8 @@ class FakeCluster {
   };
 
   explicit FakeCluster(const Options& options);
+  // Ends what still waits, as a server that stops does.
+  ~FakeCluster();
 
   // Sends a call without letting anything run.
   std::shared_ptr<FakeAnswer> Send(int shard, const Call& call);
