@@ -20,10 +20,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "version.h"
 #include "worker/data/verbs.h"
 #include "worker/peer_watch.h"
 #include "worker/train_job.h"
-#include "worker/version.h"
 
 namespace {
 

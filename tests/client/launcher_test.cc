@@ -96,6 +96,21 @@ class LauncherTest : public ::testing::Test {
     return text;
   }
 
+  // Launches, and asks `requests` times for a stop once a worker has said "ready".
+  absl::Status LaunchAndStopWhenReady(LaunchOptions options, int requests) {
+    std::atomic<int> asked{0};
+    options.stop_requests = [&asked] { return asked.load(); };
+    std::thread reader([&] {
+      std::string seen;
+      char c;
+      while (seen.find("ready") == std::string::npos && ::read(output_[0], &c, 1) == 1) seen += c;
+      asked = requests;
+    });
+    const absl::Status status = LaunchTraining(options);
+    reader.join();
+    return status;
+  }
+
   // Every process that started is gone. Returns how many there were.
   int CheckAllGone() {
     int count = 0;
@@ -189,16 +204,7 @@ TEST_F(LauncherTest, AServerThatDoesNotComeUpIsTold) {
 TEST_F(LauncherTest, AStopRequestStopsEverything) {
   LaunchOptions options = Options("trap 'echo stopped well; exit 130' TERM; echo ready; while :; do read line < $PIDS.fifo; done", 2, 1);
   ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
-  std::atomic<int> requests{0};
-  options.stop_requests = [&requests] { return requests.load(); };
-  std::string seen;
-  std::thread reader([&] {
-    char c;
-    while (seen.find("ready") == std::string::npos && ::read(output_[0], &c, 1) == 1) seen += c;
-    requests = 1;
-  });
-  const absl::Status status = LaunchTraining(options);
-  reader.join();
+  const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/1);
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
   EXPECT_THAT(Output(), HasSubstr("stopped well"));
   EXPECT_EQ(CheckAllGone(), 3);
@@ -208,16 +214,7 @@ TEST_F(LauncherTest, AWorkerThatDoesNotStopIsKilledByTheSecondRequest) {
   LaunchOptions options = Options("trap '' TERM; echo ready; while :; do read line < $PIDS.fifo; done", 1, 2);
   ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
   options.stop_grace = absl::Hours(1);
-  std::atomic<int> requests{0};
-  options.stop_requests = [&requests] { return requests.load(); };
-  std::string seen;
-  std::thread reader([&] {
-    char c;
-    while (seen.find("ready") == std::string::npos && ::read(output_[0], &c, 1) == 1) seen += c;
-    requests = 2;
-  });
-  const absl::Status status = LaunchTraining(options);
-  reader.join();
+  const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/2);
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
   CheckAllGone();
 }
