@@ -3,7 +3,6 @@
 #include <string>
 
 #include <ATen/Functions.h>
-#include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/linear.h>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "worker/backbone/layers.h"
 #include "worker/backbone/networks.h"
+#include "worker/backbone/prelu.h"
 
 namespace myriad {
 namespace {
@@ -23,7 +23,7 @@ class Block : public torch::nn::Module {
       : bn1_(register_module("bn1", Norm(in))),
         conv1_(register_module("conv1", Conv(in, out, 3, 1))),
         bn2_(register_module("bn2", Norm(out))),
-        prelu_(register_module("prelu", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(out)))),
+        prelu_(register_module("prelu", PRelu(out))),
         conv2_(register_module("conv2", Conv(out, out, 3, stride))),
         bn3_(register_module("bn3", Norm(out))) {
     if (stride != 1 || in != out) {
@@ -40,7 +40,7 @@ class Block : public torch::nn::Module {
   torch::nn::BatchNorm2d bn1_;
   torch::nn::Conv2d conv1_;
   torch::nn::BatchNorm2d bn2_;
-  torch::nn::PReLU prelu_;
+  PRelu prelu_;
   torch::nn::Conv2d conv2_;
   torch::nn::BatchNorm2d bn3_;
   torch::nn::Sequential downsample_{nullptr};
@@ -60,7 +60,7 @@ class IResNet : public Network {
   explicit IResNet(const BackboneSpec& spec) {
     conv1_ = register_module("conv1", Conv(spec.channels, 64, 3, 1));
     bn1_ = register_module("bn1", Norm(64));
-    prelu_ = register_module("prelu", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(64)));
+    prelu_ = register_module("prelu", PRelu(64));
     int64_t in = 64;
     const std::array<int, 4> blocks = BlocksOf(spec.depth);
     for (int i = 0; i < 4; ++i) {
@@ -91,7 +91,7 @@ class IResNet : public Network {
  private:
   torch::nn::Conv2d conv1_{nullptr};
   torch::nn::BatchNorm2d bn1_{nullptr};
-  torch::nn::PReLU prelu_{nullptr};
+  PRelu prelu_{nullptr};
   std::array<torch::nn::Sequential, 4> layers_{nullptr, nullptr, nullptr, nullptr};
   torch::nn::BatchNorm2d bn2_{nullptr};
   torch::nn::Dropout dropout_{nullptr};

@@ -2,12 +2,12 @@
 #include <string>
 
 #include <ATen/Functions.h>
-#include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/linear.h>
 
 #include "absl/strings/str_cat.h"
 #include "worker/backbone/layers.h"
 #include "worker/backbone/networks.h"
+#include "worker/backbone/prelu.h"
 
 namespace myriad {
 namespace {
@@ -18,11 +18,11 @@ class Block : public torch::nn::Module {
   Block(int64_t in, int64_t out)
       : conv1_(register_module("conv1", Conv(in, out, 3, 2))),
         bn1_(register_module("bn1", Norm(out))),
-        prelu1_(register_module("prelu1", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(out)))),
+        prelu1_(register_module("prelu1", PRelu(out))),
         conv2_(register_module("conv2", Conv(out, out, 3, 1))),
         bn2_(register_module("bn2", Norm(out))),
         shortcut_(register_module("shortcut", Conv(in, out, 1, 2))),
-        prelu2_(register_module("prelu2", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(out)))) {}
+        prelu2_(register_module("prelu2", PRelu(out))) {}
 
   torch::Tensor Forward(const torch::Tensor& x) {
     torch::Tensor residual = bn2_(conv2_(prelu1_(bn1_(conv1_(x)))));
@@ -32,11 +32,11 @@ class Block : public torch::nn::Module {
  private:
   torch::nn::Conv2d conv1_;
   torch::nn::BatchNorm2d bn1_;
-  torch::nn::PReLU prelu1_;
+  PRelu prelu1_;
   torch::nn::Conv2d conv2_;
   torch::nn::BatchNorm2d bn2_;
   torch::nn::Conv2d shortcut_;
-  torch::nn::PReLU prelu2_;
+  PRelu prelu2_;
 };
 
 // conv - bn - prelu at full size, four blocks of 1, 2, 4 and 8 times the width that halve the side each, then bn - flatten - fc - bn. The
@@ -47,7 +47,7 @@ class SmallResNet : public Network {
     const int64_t width = spec.width;
     conv1_ = register_module("conv1", Conv(spec.channels, width, 3, 1));
     bn1_ = register_module("bn1", Norm(width));
-    prelu_ = register_module("prelu", torch::nn::PReLU(torch::nn::PReLUOptions().num_parameters(width)));
+    prelu_ = register_module("prelu", PRelu(width));
     int64_t in = width;
     for (int i = 0; i < 4; ++i) {
       const int64_t out = width << i;
@@ -71,7 +71,7 @@ class SmallResNet : public Network {
  private:
   torch::nn::Conv2d conv1_{nullptr};
   torch::nn::BatchNorm2d bn1_{nullptr};
-  torch::nn::PReLU prelu_{nullptr};
+  PRelu prelu_{nullptr};
   std::vector<std::shared_ptr<Block>> blocks_;
   torch::nn::BatchNorm2d bn2_{nullptr};
   torch::nn::Linear fc_{nullptr};
