@@ -20,6 +20,10 @@ ShardClient::ShardClient(int index, const std::string& address) : index_(index),
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  // A step waits long without traffic; a shard that is stopped or whose machine is gone is noticed before its deadline.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // Retries are ours: they end after `shard_wait` and know which repeat is harmless.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   const std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);

@@ -10,7 +10,7 @@
 namespace myriad {
 
 // One shard: its place among the K, its address, a channel of its own and the stubs over it. Connects on the first call. Messages of any
-// size, no proxy, reconnects within half a second. Thread-safe.
+// size, no proxy, reconnects within half a second; a call to a shard that answers no ping for 10 s fails with UNAVAILABLE. Thread-safe.
 class ShardClient {
  public:
   // `address` is host:port.

@@ -24,6 +24,7 @@ class Trace {
   };
   static constexpr int kWorkerTrack = 0;
   static constexpr int kReductionTrack = 1;
+  static constexpr int kHeadTrack = 2;
 
   // Spans past `max_spans` are dropped: a trace of the first steps is what one looks at.
   explicit Trace(size_t max_spans = 100000) : max_spans_(max_spans) {}

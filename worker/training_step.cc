@@ -1,6 +1,8 @@
 #include "worker/training_step.h"
 
 #include <cmath>
+#include <future>
+#include <optional>
 #include <utility>
 
 #include <ATen/Functions.h>
@@ -14,18 +16,20 @@
 namespace myriad {
 namespace {
 
-// Adds the time that it lives to a figure, and a span to the trace.
+// Adds a span of the time that it lives to the trace, and the time to a figure if there is one.
 class Timed {
  public:
-  Timed(const char* name, int64_t step, Trace* trace, double* seconds) : name_(name), step_(step), trace_(trace), seconds_(seconds) {}
+  Timed(const char* name, int track, int64_t step, Trace* trace, double* seconds = nullptr)
+      : name_(name), track_(track), step_(step), trace_(trace), seconds_(seconds) {}
   ~Timed() {
     const int64_t end = Trace::Now();
-    *seconds_ += static_cast<double>(end - start_) * 1e-9;
-    if (trace_ != nullptr) trace_->Add({name_, Trace::kWorkerTrack, start_, end, step_, 0});
+    if (seconds_ != nullptr) *seconds_ += static_cast<double>(end - start_) * 1e-9;
+    if (trace_ != nullptr) trace_->Add({name_, track_, start_, end, step_, 0});
   }
 
  private:
   const char* const name_;
+  const int track_;
   const int64_t step_;
   Trace* const trace_;
   double* const seconds_;
@@ -100,7 +104,7 @@ class HeadCalls {
       input.labels = chosen.labels;
       input.step_labels = all.labels;
       absl::StatusOr<StepResult> result = [&] {
-        Timed timed("head step", step_, parts_.trace, &figures_->wait_head_seconds);
+        Timed timed("head step", Trace::kHeadTrack, step_, parts_.trace);
         return head.client->Step(input);
       }();
       if (!result.ok()) return Annotate(result.status(), absl::StrCat("head ", head.name, ", step ", input.step));
@@ -147,26 +151,32 @@ absl::StatusOr<StepFigures> TrainingStep(const StepParts& parts, const StepOptio
   if (!status.ok()) return status;
 
   HeadCalls heads(parts, options, batch, step, learning_rate, &figures);
-  const int64_t count = batch.labels.size();
-  for (int chunk = 0; chunk < options.accumulation; ++chunk) {
-    const int64_t first = count * chunk / options.accumulation;
-    const int64_t last = count * (chunk + 1) / options.accumulation;
-    absl::StatusOr<at::Tensor> embeddings = [&] {
-      Timed timed("forward", step, parts.trace, &figures.forward_seconds);
-      return Embed(parts, options, batch, first, last);
+  // A chunk whose embeddings the heads have.
+  struct Sent {
+    int chunk;
+    at::Tensor embeddings;
+    std::future<absl::StatusOr<at::Tensor>> gradients;
+  };
+  const auto send = [&](int chunk, const at::Tensor& embeddings, int64_t first, int64_t last) {
+    // The call of a last chunk has nothing to run beside.
+    const std::launch how = chunk + 1 < options.accumulation ? std::launch::async : std::launch::deferred;
+    return Sent{chunk, embeddings, std::async(how, [&heads, chunk, embeddings, first, last]() -> absl::StatusOr<at::Tensor> {
+                  absl::StatusOr<at::Tensor> gradients = absl::InternalError("no call was made");
+                  const absl::Status status = GuardTorch("head step", [&] {
+                    // The black image of an empty chunk is no sample.
+                    gradients = heads.Run(chunk, embeddings.detach().narrow(0, 0, last - first), first, last);
+                    if (gradients.ok() && first == last) gradients = at::zeros_like(embeddings);
+                  });
+                  return status.ok() ? gradients : status;
+                })};
+  };
+  const auto finish = [&](Sent sent) -> absl::Status {
+    absl::StatusOr<at::Tensor> gradients = [&] {
+      Timed timed("wait for the heads", Trace::kWorkerTrack, step, parts.trace, &figures.wait_head_seconds);
+      return sent.gradients.get();
     }();
-    if (!embeddings.ok()) return embeddings.status();
-
-    absl::StatusOr<at::Tensor> gradients = absl::InternalError("no call was made");
-    status = GuardTorch("head step", [&] {
-      // The black image of an empty chunk is no sample.
-      gradients = heads.Run(chunk, embeddings->detach().narrow(0, 0, last - first), first, last);
-      if (gradients.ok() && first == last) gradients = at::zeros_like(*embeddings);
-    });
-    if (status.ok()) status = gradients.status();
-    if (!status.ok()) return status;
-
-    const bool last_chunk = chunk + 1 == options.accumulation;
+    if (!gradients.ok()) return gradients.status();
+    const bool last_chunk = sent.chunk + 1 == options.accumulation;
     if (last_chunk) {
       // Between the head calls, which a rank that asks for a stop makes after it has asked, and the reduction, which no rank leaves before
       // all are here: every rank sees the same answer.
@@ -175,13 +185,33 @@ absl::StatusOr<StepFigures> TrainingStep(const StepParts& parts, const StepOptio
       figures.stop_requested = *stop;
     }
     const int64_t start = Trace::Now();
-    status = parts.reducer->Backward(*embeddings, *gradients, last_chunk);
+    absl::Status reduced = parts.reducer->Backward(sent.embeddings, *gradients, last_chunk);
     figures.backward_seconds += static_cast<double>(Trace::Now() - start) * 1e-9;
-    if (!status.ok()) return status;
+    return reduced;
+  };
+
+  // The shards work on one chunk while the backbone runs the next one forward.
+  const int64_t count = batch.labels.size();
+  std::optional<Sent> waiting;
+  for (int chunk = 0; chunk < options.accumulation; ++chunk) {
+    const int64_t first = count * chunk / options.accumulation;
+    const int64_t last = count * (chunk + 1) / options.accumulation;
+    absl::StatusOr<at::Tensor> embeddings = [&] {
+      Timed timed("forward", Trace::kWorkerTrack, step, parts.trace, &figures.forward_seconds);
+      return Embed(parts, options, batch, first, last);
+    }();
+    if (!embeddings.ok()) return embeddings.status();
+    if (waiting.has_value()) {
+      status = finish(*std::exchange(waiting, std::nullopt));
+      if (!status.ok()) return status;
+    }
+    waiting = send(chunk, *embeddings, first, last);
   }
+  status = finish(*std::move(waiting));
+  if (!status.ok()) return status;
 
   {
-    Timed timed("optimizer", step, parts.trace, &figures.optimizer_seconds);
+    Timed timed("optimizer", Trace::kWorkerTrack, step, parts.trace, &figures.optimizer_seconds);
     if (std::isfinite(options.clip_norm)) {
       absl::StatusOr<double> norm = ClipGradients(parts.parameters, options.clip_norm);
       if (!norm.ok()) return norm.status();

@@ -64,7 +64,7 @@ struct StepFigures {
   std::vector<HeadFigures> heads;  // In the order of StepParts::heads.
   double gradient_norm = 0.0;      // Of the backbone's summed gradients, before clipping; 0 without clipping.
   double forward_seconds = 0.0;
-  double wait_head_seconds = 0.0;  // In HeadClient::Step.
+  double wait_head_seconds = 0.0;  // For HeadClient::Step; what of it ran beside the next chunk's forward pass is not counted.
   double backward_seconds = 0.0;   // Reductions included.
   double optimizer_seconds = 0.0;
   int64_t wire_bytes = 0;
@@ -73,6 +73,8 @@ struct StepFigures {
 
 // One step of this rank: embeddings of each chunk, the heads' loss and dX, backward through the backbone while finished gradient buckets
 // are summed over the ranks, clipping, the optimizer. `step` counts from the start of the run; every rank calls with the same one.
+//
+// With several chunks the heads work on one while the backbone runs the next one forward: the activations of two are kept.
 //
 // A chunk of fewer than 2 images has no batch statistics: it runs with BatchNorm's running ones, and an empty one contributes zeros.
 //

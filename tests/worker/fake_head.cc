@@ -28,6 +28,7 @@ FakeHead::FakeHead(int64_t class_count, int embedding_dim, uint64_t seed) {
 }
 
 absl::StatusOr<StepResult> FakeHead::Step(const StepInput& input) {
+  if (on_step) on_step(input);
   if (!fail_with.ok()) return fail_with;
   if (input.step != next_step_ || input.chunk != next_chunk_) return absl::FailedPreconditionError("a step or chunk out of order");
   if (input.chunk == 0) step_samples_ = input.chunk_count > 1 ? input.step_labels.size() : input.labels.size();

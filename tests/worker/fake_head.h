@@ -2,6 +2,7 @@
 #define MYRIAD_TESTS_WORKER_FAKE_HEAD_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +30,7 @@ class FakeHead : public HeadClient {
   const std::vector<double>& learning_rates() const { return learning_rates_; }
 
   absl::Status fail_with = absl::OkStatus();
+  std::function<void(const StepInput&)> on_step;  // If set, called first.
 
  private:
   at::Tensor weights_;

@@ -1,13 +1,17 @@
 #include "worker/training_step.h"
 
 #include <cmath>
+#include <functional>
 #include <memory>
+#include <vector>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "tests/worker/fake_head.h"
 
 namespace myriad {
@@ -25,6 +29,7 @@ class LinearBackbone : public Backbone {
     weight_.set_requires_grad(true);
   }
   absl::StatusOr<at::Tensor> Forward(const at::Tensor& images) override {
+    if (on_forward) on_forward();
     smallest_training_batch = training_ ? std::min(smallest_training_batch, images.size(0)) : smallest_training_batch;
     return at::mm(images.flatten(1), weight_);
   }
@@ -34,6 +39,7 @@ class LinearBackbone : public Backbone {
   std::vector<NamedTensor> State() const override { return Parameters(); }
 
   int64_t smallest_training_batch = 1000;
+  std::function<void()> on_forward;
 
  private:
   at::Tensor weight_;
@@ -95,6 +101,35 @@ TEST(TrainingStepTest, ChunksGiveTheStepOfTheWholeBatch) {
     EXPECT_TRUE(at::allclose(whole.weight(), parts.weight(), 1e-4, 1e-5)) << chunks << " chunks";
     EXPECT_TRUE(at::allclose(whole.heads[0]->weights(), parts.heads[0]->weights(), 1e-4, 1e-5));
   }
+}
+
+// Chunk c's call ends only after the backbone has begun chunk c + 1: one after the other would wait for ever.
+TEST(TrainingStepTest, TheHeadWorksOnAChunkWhileTheBackboneRunsTheNext) {
+  Rig rig;
+  std::vector<absl::Notification> begun(4);
+  int forwards = 0;
+  rig.backbone.on_forward = [&] { begun[forwards++].Notify(); };
+  std::vector<bool> overlapped;
+  rig.heads[0]->on_step = [&](const StepInput& input) {
+    const int next = input.chunk + 1;
+    if (next < input.chunk_count) overlapped.push_back(begun[next].WaitForNotificationWithTimeout(absl::Seconds(60)));
+  };
+  StepOptions options;
+  options.accumulation = 4;
+  ASSERT_TRUE(TrainingStep(rig.parts, options, MakeBatch(16, 1), 0, 0.1).ok());
+  EXPECT_EQ(overlapped, std::vector<bool>(3, true));
+}
+
+TEST(TrainingStepTest, AChunksErrorEndsTheStepThoughTheNextHasBegun) {
+  Rig rig;
+  const at::Tensor before = rig.weight();
+  rig.heads[0]->on_step = [&](const StepInput& input) {
+    if (input.chunk == 1) rig.heads[0]->fail_with = absl::DataLossError("shard 0 is gone");
+  };
+  StepOptions options;
+  options.accumulation = 4;
+  EXPECT_TRUE(absl::IsDataLoss(TrainingStep(rig.parts, options, MakeBatch(16, 1), 0, 0.1).status()));
+  EXPECT_TRUE(at::equal(before, rig.weight()));
 }
 
 // The whole step against autograd over the joint loss of network and head.

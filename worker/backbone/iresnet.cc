@@ -2,10 +2,7 @@
 #include <memory>
 #include <string>
 
-#include <ATen/Functions.h>
 #include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/modules/dropout.h>
-#include <torch/nn/modules/linear.h>
 
 #include "absl/strings/str_cat.h"
 #include "worker/backbone/layers.h"
@@ -72,20 +69,13 @@ class IResNet : public Network {
       }
       layers_[i] = register_module(absl::StrCat("layer", i + 1), layer);
     }
-    const int64_t side = HalvedSide(spec.image_size, 4);
-    bn2_ = register_module("bn2", Norm(in));
-    dropout_ = register_module("dropout", torch::nn::Dropout(torch::nn::DropoutOptions(spec.dropout)));
-    fc_ = register_module("fc", torch::nn::Linear(in * side * side, spec.embedding_dim));
-    features_ = register_module("features", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(spec.embedding_dim).eps(1e-5)));
-    // The scale of an embedding means nothing once it is normalised: fixed at 1.
-    features_->weight.set_requires_grad(false);
+    RegisterTail(spec, in, HalvedSide(spec.image_size, 4), spec.dropout);
   }
 
   torch::Tensor Embed(torch::Tensor x) override {
     x = prelu_(bn1_(conv1_(x)));
     for (torch::nn::Sequential& layer : layers_) x = layer->forward(x);
-    x = dropout_(at::flatten(bn2_(x).contiguous(), 1));
-    return features_(fc_(x).to(at::kFloat));
+    return Tail(x);
   }
 
  private:
@@ -93,10 +83,6 @@ class IResNet : public Network {
   torch::nn::BatchNorm2d bn1_{nullptr};
   PRelu prelu_{nullptr};
   std::array<torch::nn::Sequential, 4> layers_{nullptr, nullptr, nullptr, nullptr};
-  torch::nn::BatchNorm2d bn2_{nullptr};
-  torch::nn::Dropout dropout_{nullptr};
-  torch::nn::Linear fc_{nullptr};
-  torch::nn::BatchNorm1d features_{nullptr};
 };
 
 }  // namespace

@@ -1,9 +1,6 @@
 #include <memory>
 #include <string>
 
-#include <ATen/Functions.h>
-#include <torch/nn/modules/linear.h>
-
 #include "absl/strings/str_cat.h"
 #include "worker/backbone/layers.h"
 #include "worker/backbone/networks.h"
@@ -39,8 +36,7 @@ class Block : public torch::nn::Module {
   PRelu prelu2_;
 };
 
-// conv - bn - prelu at full size, four blocks of 1, 2, 4 and 8 times the width that halve the side each, then bn - flatten - fc - bn. The
-// flattened map keeps where strokes are, which a global pool would throw away.
+// conv - bn - prelu at full size, then four blocks of 1, 2, 4 and 8 times the width that halve the side each.
 class SmallResNet : public Network {
  public:
   explicit SmallResNet(const BackboneSpec& spec) {
@@ -54,18 +50,13 @@ class SmallResNet : public Network {
       blocks_.push_back(register_module(absl::StrCat("block", i + 1), std::make_shared<Block>(in, out)));
       in = out;
     }
-    const int64_t side = HalvedSide(spec.image_size, 4);
-    bn2_ = register_module("bn2", Norm(in));
-    fc_ = register_module("fc", torch::nn::Linear(in * side * side, spec.embedding_dim));
-    features_ = register_module("features", torch::nn::BatchNorm1d(torch::nn::BatchNorm1dOptions(spec.embedding_dim).eps(1e-5)));
-    features_->weight.set_requires_grad(false);
+    RegisterTail(spec, in, HalvedSide(spec.image_size, 4), /*dropout=*/0.0);
   }
 
   torch::Tensor Embed(torch::Tensor x) override {
     x = prelu_(bn1_(conv1_(x)));
     for (const std::shared_ptr<Block>& block : blocks_) x = block->Forward(x);
-    x = at::flatten(bn2_(x).contiguous(), 1);
-    return features_(fc_(x).to(at::kFloat));
+    return Tail(x);
   }
 
  private:
@@ -73,9 +64,6 @@ class SmallResNet : public Network {
   torch::nn::BatchNorm2d bn1_{nullptr};
   PRelu prelu_{nullptr};
   std::vector<std::shared_ptr<Block>> blocks_;
-  torch::nn::BatchNorm2d bn2_{nullptr};
-  torch::nn::Linear fc_{nullptr};
-  torch::nn::BatchNorm1d features_{nullptr};
 };
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
-#include "worker/data/file_io.h"
+#include "client/file_util.h"
 
 namespace myriad {
 namespace {
@@ -134,7 +134,7 @@ absl::StatusOr<ImageEncoding> ParseImageEncoding(absl::string_view name) {
 
 absl::StatusOr<DatasetJson> ReadDatasetJson(const std::string& dir) {
   const std::string file = absl::StrCat(dir, "/dataset.json");
-  const absl::StatusOr<std::string> text = ReadFileBytes(file);
+  const absl::StatusOr<std::string> text = ReadFile(file);
   if (!text.ok()) return text.status();
   const Json root = Json::parse(*text, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(file, ": not valid JSON"));

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "client/file_util.h"
 #include "worker/data/split_content.h"
 
 namespace myriad {
@@ -27,15 +28,6 @@ absl::string_view BytesOf(const std::vector<int64_t>& numbers) {
 
 absl::Status FileSystemError(const std::string& path, const std::error_code& error) {
   return absl::UnavailableError(absl::StrCat(path, ": ", error.message()));
-}
-
-// A rename is on the disk once its folder is.
-absl::Status SyncFolder(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(path);
-  absl::Status status = fsync(fd) == 0 ? absl::OkStatus() : ErrnoStatus(path);
-  close(fd);
-  return status;
 }
 
 }  // namespace
@@ -128,12 +120,11 @@ absl::Status DatasetWriter::Finish() {
     json_.splits[name] = split.files;
   }
   if (absl::Status status = AddFile("dataset.json", FormatDatasetJson(json_)); !status.ok()) return status;
-  if (absl::Status status = SyncFolder(temp_dir_); !status.ok()) return status;
+  if (absl::Status status = SyncFolderOf(JoinPath(temp_dir_, "dataset.json")); !status.ok()) return status;
   // Takes the place of an empty folder too; a folder with something in it is refused by the system.
-  if (std::rename(temp_dir_.c_str(), dir_.c_str()) != 0) return ErrnoStatus(dir_);
+  if (std::rename(temp_dir_.c_str(), dir_.c_str()) != 0) return ErrnoStatus(errno, dir_);
   finished_ = true;
-  const std::string parent = std::filesystem::path(dir_).parent_path().string();
-  return SyncFolder(parent.empty() ? "." : parent);
+  return SyncFolderOf(dir_);
 }
 
 }  // namespace myriad

@@ -1,7 +1,6 @@
 #include "worker/data/file_io.h"
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include <fcntl.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "client/file_util.h"
 
 namespace myriad {
 namespace {
@@ -16,25 +16,6 @@ namespace {
 constexpr size_t kBufferBytes = 1 << 20;
 
 }  // namespace
-
-absl::Status ErrnoStatus(const std::string& path) {
-  const int error = errno;
-  absl::StatusCode code = absl::StatusCode::kUnavailable;
-  if (error == ENOENT || error == ENOTDIR) code = absl::StatusCode::kNotFound;
-  if (error == EEXIST || error == ENOTEMPTY) code = absl::StatusCode::kAlreadyExists;
-  if (error == EACCES || error == EPERM || error == EROFS) code = absl::StatusCode::kPermissionDenied;
-  if (error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE) code = absl::StatusCode::kResourceExhausted;
-  if (error == EISDIR || error == ELOOP) code = absl::StatusCode::kInvalidArgument;
-  return absl::Status(code, absl::StrCat(path, ": ", std::strerror(error)));
-}
-
-absl::StatusOr<std::string> ReadFileBytes(const std::string& path) {
-  auto file = RandomAccessFile::Open(path);
-  if (!file.ok()) return file.status();
-  std::string bytes((*file)->size(), '\0');
-  if (absl::Status status = (*file)->ReadAt(0, bytes.size(), bytes.data()); !status.ok()) return status;
-  return bytes;
-}
 
 bool FileExists(const std::string& path) {
   struct stat info;
@@ -48,11 +29,11 @@ bool IsDirectory(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<RandomAccessFile>> RandomAccessFile::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(path);
+  if (fd < 0) return ErrnoStatus(errno, path);
   struct stat info;
   absl::Status status;
   if (fstat(fd, &info) != 0) {
-    status = ErrnoStatus(path);
+    status = ErrnoStatus(errno, path);
   } else if (!S_ISREG(info.st_mode)) {
     status = absl::InvalidArgumentError(absl::StrCat(path, ": not a file"));
   }
@@ -70,7 +51,7 @@ absl::Status RandomAccessFile::ReadAt(int64_t offset, int64_t count, void* out) 
   while (count > 0) {
     const ssize_t got = pread(fd_, to, count, offset);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(path_);
+    if (got < 0) return ErrnoStatus(errno, path_);
     if (got == 0) return absl::DataLossError(absl::StrCat(path_, ": ends at byte ", offset, ", ", count, " bytes early"));
     to += got;
     offset += got;
@@ -81,7 +62,7 @@ absl::Status RandomAccessFile::ReadAt(int64_t offset, int64_t count, void* out) 
 
 absl::StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd < 0) return ErrnoStatus(path);
+  if (fd < 0) return ErrnoStatus(errno, path);
   return std::unique_ptr<FileWriter>(new FileWriter(path, fd));
 }
 
@@ -100,7 +81,7 @@ absl::Status FileWriter::Flush() {
   while (done < buffer_.size()) {
     const ssize_t put = write(fd_, buffer_.data() + done, buffer_.size() - done);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return ErrnoStatus(path_);
+    if (put < 0) return ErrnoStatus(errno, path_);
     done += put;
   }
   buffer_.clear();
@@ -110,8 +91,8 @@ absl::Status FileWriter::Flush() {
 absl::Status FileWriter::Close() {
   if (absl::Status status = Flush(); !status.ok()) return status;
   const bool ok = fdatasync(fd_) == 0;
-  absl::Status status = ok ? absl::OkStatus() : ErrnoStatus(path_);
-  if (close(std::exchange(fd_, -1)) != 0 && status.ok()) status = ErrnoStatus(path_);
+  absl::Status status = ok ? absl::OkStatus() : ErrnoStatus(errno, path_);
+  if (close(std::exchange(fd_, -1)) != 0 && status.ok()) status = ErrnoStatus(errno, path_);
   return status;
 }
 

@@ -11,13 +11,6 @@
 
 namespace myriad {
 
-// The status of a failed system call on `path`, from errno: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full, too many files) or
-// UNAVAILABLE, as "PATH: WHAT the system says".
-absl::Status ErrnoStatus(const std::string& path);
-
-// All bytes of a file. Errors as ErrnoStatus; also for a directory.
-absl::StatusOr<std::string> ReadFileBytes(const std::string& path);
-
 bool FileExists(const std::string& path);
 bool IsDirectory(const std::string& path);
 
@@ -33,7 +26,7 @@ class RandomAccessFile {
   const std::string& path() const { return path_; }
   // When it was opened.
   int64_t size() const { return size_; }
-  // Reads exactly `count` bytes. Errors: DATA_LOSS if the file ends before; as ErrnoStatus.
+  // Reads exactly `count` bytes. Errors: DATA_LOSS if the file ends before; as ErrnoStatus (client/file_util.h).
   absl::Status ReadAt(int64_t offset, int64_t count, void* out) const;
 
  private:

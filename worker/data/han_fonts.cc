@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "worker/data/file_io.h"
+#include "client/file_util.h"
 #include "worker/data/font_face.h"
 
 namespace myriad {
@@ -77,7 +77,7 @@ std::map<std::string, std::string> FindFiles(const std::vector<std::string>& dir
 }
 
 absl::Status AddFile(const std::string& path, int design, HanFonts* fonts) {
-  const absl::StatusOr<std::string> bytes = ReadFileBytes(path);
+  const absl::StatusOr<std::string> bytes = ReadFile(path);
   if (!bytes.ok()) return bytes.status();
   const XXH128_hash_t hash = XXH3_128bits(bytes->data(), bytes->size());
   fonts->file_hashes[std::filesystem::path(path).filename().string()] = absl::StrFormat("%016x%016x", hash.high64, hash.low64);

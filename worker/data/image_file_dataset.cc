@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <utility>
 
-#include "worker/data/file_io.h"
+#include "client/file_util.h"
 #include "worker/data/image_codec.h"
 
 namespace myriad {
 
 absl::StatusOr<Image> ReadImageFile(const std::string& path) {
-  const absl::StatusOr<std::string> bytes = ReadFileBytes(path);
+  const absl::StatusOr<std::string> bytes = ReadFile(path);
   if (!bytes.ok()) return bytes.status();
   return DecodeImage(*bytes, path);
 }

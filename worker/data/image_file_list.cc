@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "worker/data/file_io.h"
+#include "client/file_util.h"
 #include "worker/data/split_content.h"
 
 namespace myriad {
@@ -84,7 +84,7 @@ absl::StatusOr<ImageFileList> ListImageFolder(const std::string& dir) {
 }
 
 absl::StatusOr<ImageFileList> ReadImageList(const std::string& file) {
-  const absl::StatusOr<std::string> text = ReadFileBytes(file);
+  const absl::StatusOr<std::string> text = ReadFile(file);
   if (!text.ok()) return text.status();
   const std::filesystem::path folder = std::filesystem::path(file).parent_path();
   ImageFileList list;

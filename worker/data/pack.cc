@@ -1,4 +1,5 @@
 #include "worker/data/pack.h"
+#include "client/file_util.h"
 #include "head/keyed_permutation.h"
 
 #include <algorithm>
@@ -82,7 +83,7 @@ absl::StatusOr<std::vector<Place>> SplitIdentities(const std::vector<std::string
 
 // The bytes of one image as the data set stores them.
 absl::StatusOr<std::string> StoredImage(const std::string& path, const PackOptions& options, int size, int channels) {
-  absl::StatusOr<std::string> bytes = ReadFileBytes(path);
+  absl::StatusOr<std::string> bytes = ReadFile(path);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<Image> image = DecodeImage(*bytes, path);
   if (!image.ok()) return image.status();

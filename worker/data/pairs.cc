@@ -9,13 +9,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "worker/data/file_io.h"
+#include "client/file_util.h"
 #include "worker/data/random.h"
 
 namespace myriad {
 
 absl::StatusOr<std::vector<VerificationPair>> ReadPairs(const std::string& file, int64_t image_count) {
-  const absl::StatusOr<std::string> text = ReadFileBytes(file);
+  const absl::StatusOr<std::string> text = ReadFile(file);
   if (!text.ok()) return text.status();
   std::vector<VerificationPair> pairs;
   int64_t number = 0;

@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "client/file_util.h"
 #include "worker/data/file_io.h"
 
 namespace myriad {
@@ -58,7 +59,7 @@ absl::Status ValidateIdentityName(const std::string& name) {
 }
 
 std::vector<std::string> ReadIdentities(const std::string& file, ProblemList* problems) {
-  const absl::StatusOr<std::string> text = ReadFileBytes(file);
+  const absl::StatusOr<std::string> text = ReadFile(file);
   if (!text.ok()) {
     problems->Add(text.status());
     return {};
