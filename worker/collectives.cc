@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -39,9 +40,19 @@ constexpr absl::Duration kWatchInterval = absl::Seconds(1);
 
 std::chrono::milliseconds ToChrono(absl::Duration duration) { return std::chrono::milliseconds(absl::ToInt64Milliseconds(duration)); }
 
+// What c10d and Gloo throw when a peer or the store does not answer is a PeerLostError; all else is as in GuardTorch.
 absl::Status GuardPeers(const char* what, const std::function<void()>& call) {
-  absl::Status status = GuardTorch(what, call);
-  return status.ok() || absl::IsResourceExhausted(status) ? status : PeerLostError(std::string(status.message()));
+  absl::Status lost;
+  absl::Status status = GuardTorch(what, [&] {
+    try {
+      call();
+    } catch (const c10::DistError& error) {
+      lost = PeerLostError(absl::StrCat(what, ": ", error.what_without_backtrace()));
+    } catch (const std::runtime_error& error) {  // Gloo's; LibTorch's own errors and those of memory are no runtime_error.
+      lost = PeerLostError(absl::StrCat(what, ": ", error.what()));
+    }
+  });
+  return status.ok() ? lost : status;
 }
 
 // A connection to the store, with the errors of the house.
@@ -198,8 +209,9 @@ class C10dCollectives : public Collectives {
 
   ~C10dCollectives() override {
     leaving_ = true;
-    if (!stop_.HasBeenNotified()) stop_.Notify();
+    stop_watch_.Notify();
     if (watch_thread_.joinable()) watch_thread_.join();
+    stop_clock_.Notify();
     if (clock_thread_.joinable()) clock_thread_.join();
   }
 
@@ -328,20 +340,20 @@ class C10dCollectives : public Collectives {
     return reducer;
   }
 
-  void Leave(const absl::Status& status) override {
-    if (rank_count() == 1) return;
-    if (!status.ok()) {
-      leaving_ = true;
+  absl::Status Leave(const absl::Status& status) override {
+    if (rank_count() == 1) return status;
+    // Watched like every other wait: rank 0 may save for an hour, and may be lost while it does.
+    absl::Status left = status.ok() ? Barrier() : status;
+    leaving_ = true;
+    last_round_ns_ = Trace::Now();
+    if (!left.ok()) {
       TcpKeyValueStore store(store_);
-      PeerWatch::Report(rank(), status, &store).IgnoreError();
+      PeerWatch::Report(rank(), left, &store).IgnoreError();
       // The store ends with rank 0: the others get the time of two rounds to read why.
       if (rank() == 0) absl::SleepFor(2 * kWatchInterval);
-      return;
+      return left;
     }
-    // Everyone stops watching before anyone goes.
-    leaving_ = true;
-    absl::Status left = Barrier();
-    if (!left.ok()) return;
+    // All work is done, so what goes wrong from here on is nobody's loss. A rank tells that it watches no more; then the store may go.
     GuardTorch("leaving", [&] {
       store_->add("left", 1);
       if (rank() != 0) return;
@@ -349,6 +361,7 @@ class C10dCollectives : public Collectives {
       const absl::Time deadline = absl::Now() + options_.peer_patience;
       while (store_->add("left", 0) < rank_count() && absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(5));
     }).IgnoreError();
+    return absl::OkStatus();
   }
 
  private:
@@ -361,12 +374,12 @@ class C10dCollectives : public Collectives {
         last_round_ns_ = Trace::Now();
         if (leaving_) return;
         if (!status.ok()) return TellLost(status);
-      } while (!stop_.WaitForNotificationWithTimeout(kWatchInterval));
+      } while (!stop_watch_.WaitForNotificationWithTimeout(kWatchInterval));
     });
-    // A round itself never returns when the machine of rank 0 stands still: this thread has only a clock.
+    // A round itself never returns when the machine of rank 0 stands still, nor does a word to its store on the way out: this thread has
+    // only a clock, and runs to the end.
     clock_thread_ = std::thread([this] {
-      while (!stop_.WaitForNotificationWithTimeout(kWatchInterval)) {
-        if (leaving_) return;
+      while (!stop_clock_.WaitForNotificationWithTimeout(kWatchInterval)) {
         if (absl::Nanoseconds(Trace::Now() - last_round_ns_) > options_.peer_patience + kWatchInterval) {
           return TellLost(PeerLostError("rank 0 was lost: its store does not answer"));
         }
@@ -387,7 +400,8 @@ class C10dCollectives : public Collectives {
   std::atomic<bool> leaving_{false};
   std::atomic<bool> told_{false};
   std::atomic<int64_t> last_round_ns_{0};
-  absl::Notification stop_;
+  absl::Notification stop_watch_;
+  absl::Notification stop_clock_;
   std::thread watch_thread_;
   std::thread clock_thread_;
 };

@@ -48,7 +48,8 @@ class GradientReducer {
 
 // The ranks of a run: c10d's TCPStore and ProcessGroupGloo (CPU tensors) or ProcessGroupNCCL (CUDA tensors). With one rank nothing is
 // opened and every call is a no-op. Every rank calls the same methods in the same order, from one thread.
-// A failed call returns a PeerLostError: c10d cannot tell a peer that broke from one that left.
+// A call that the other ranks did not answer returns a PeerLostError: c10d cannot tell a peer that broke from one that left. What fails for
+// another reason (memory, shapes) is INTERNAL or RESOURCE_EXHAUSTED.
 class Collectives : public RankExchange {
  public:
   struct Options {
@@ -82,8 +83,10 @@ class Collectives : public RankExchange {
   virtual absl::StatusOr<std::unique_ptr<GradientReducer>> MakeGradientReducer(std::vector<at::Tensor> parameters, int64_t bucket_bytes,
                                                                                Trace* trace) = 0;
 
-  // Ends the run. OK: waits for all ranks, so that rank 0's store outlives its users. Else tells the other ranks why, and waits for nobody.
-  virtual void Leave(const absl::Status& status) = 0;
+  // Ends the run; the last call. OK: waits until all ranks leave, however long one of them still works, and watches them meanwhile; rank
+  // 0's store outlives its users. Else tells the other ranks why, waits for nobody and returns `status`. Errors: a PeerLostError: a rank
+  // was lost before all had done their work.
+  virtual absl::Status Leave(const absl::Status& status) = 0;
 };
 
 }  // namespace myriad

@@ -229,9 +229,9 @@ absl::Status RunTrainJob(const TrainJobOptions& options) {
   absl::StatusOr<std::unique_ptr<Collectives>> collectives = Collectives::Connect(collectives_options);
   if (!collectives.ok()) return collectives.status();
   status = TrainTogether(*std::move(config), *device, options, collectives->get());
-  // All ranks stop after the same step: they leave together, as at the end of a whole run.
-  (*collectives)->Leave(absl::IsCancelled(status) ? absl::OkStatus() : status);
-  return status;
+  // All ranks stop after the same step: they leave together, as at the end of a whole run, where they wait until rank 0 has saved it.
+  const absl::Status left = (*collectives)->Leave(absl::IsCancelled(status) ? absl::OkStatus() : status);
+  return absl::IsCancelled(status) ? status : left;
 }
 
 }  // namespace myriad

@@ -22,6 +22,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "worker/peer_watch.h"
 
 extern char** environ;
@@ -30,6 +32,7 @@ namespace myriad {
 namespace {
 
 constexpr int kPeerLostExit = 3;
+constexpr absl::Duration kPatience = absl::Seconds(4);
 
 at::Tensor Random(at::IntArrayRef shape, uint64_t seed) {
   at::Tensor tensor = at::empty(shape, at::kFloat);
@@ -181,10 +184,44 @@ void APeerStandsStill(Collectives* ranks) {
 // Rank 1 fails and says why.
 void APeerFails(Collectives* ranks) {
   if (ranks->rank() == 1) {
-    ranks->Leave(absl::DataLossError("shard 0 is gone"));
+    REQUIRE(absl::IsDataLoss(ranks->Leave(absl::DataLossError("shard 0 is gone"))));
     _exit(1);
   }
   for (;;) pause();
+}
+
+// Rank 0 has work left when the others leave, for twice the time after which a silent peer is lost: lateness is the case.
+void RankZeroIsLate(Collectives* ranks) {
+  if (ranks->rank() == 0) absl::SleepFor(2 * kPatience);
+}
+
+// Rank 0 dies, or stops without closing anything, while the others leave.
+void RankZeroDiesLate(Collectives* ranks) {
+  if (ranks->rank() == 0) kill(getpid(), SIGKILL);
+}
+void RankZeroStandsStillLate(Collectives* ranks) {
+  if (ranks->rank() == 0) kill(getpid(), SIGSTOP);
+}
+
+// Rank 1 dies; the others notice it in backward, where the buckets are reduced.
+void APeerDiesInBackward(Collectives* ranks) {
+  const std::vector<at::Tensor> layers = MakeLayers(3, 16);
+  auto reducer = ranks->MakeGradientReducer(layers, /*bucket_bytes=*/1 << 10, nullptr);
+  REQUIRE(reducer.ok() && (*reducer)->BeginStep(0).ok());
+  const at::Tensor out = RunLayers(layers, Random({4, 16}, 1));
+  if (ranks->rank() == 1) kill(getpid(), SIGKILL);
+  REQUIRE(IsPeerLost((*reducer)->Backward(out, Random({4, 16}, 2), /*reduce=*/true)));
+  _exit(kPeerLostExit);
+}
+
+// A mistake of one rank alone, in a call that talks to the others too.
+void AWrongShapeIsNoLostPeer(Collectives* ranks) {
+  const std::vector<at::Tensor> layers = MakeLayers(3, 16);
+  auto reducer = ranks->MakeGradientReducer(layers, /*bucket_bytes=*/1 << 10, nullptr);
+  REQUIRE(reducer.ok() && (*reducer)->BeginStep(0).ok());
+  const at::Tensor out = RunLayers(layers, Random({4, 16}, 1));
+  const absl::Status status = (*reducer)->Backward(out, Random({5, 16}, 2), /*reduce=*/true);
+  REQUIRE(absl::IsInternal(status) && !IsPeerLost(status));
 }
 
 using Case = void (*)(Collectives*);
@@ -198,6 +235,11 @@ const std::map<std::string, Case>& Cases() {
       {"dies", APeerDies},
       {"still", APeerStandsStill},
       {"fails", APeerFails},
+      {"late", RankZeroIsLate},
+      {"dies late", RankZeroDiesLate},
+      {"still late", RankZeroStandsStillLate},
+      {"dies in backward", APeerDiesInBackward},
+      {"shape", AWrongShapeIsNoLostPeer},
   };
   return *cases;
 }
@@ -208,7 +250,7 @@ int RunRank(const std::string& name, int rank, int count, int port) {
   options.rank.rank = rank;
   options.rank.rank_count = count;
   options.rank.master_port = port;
-  options.peer_patience = absl::Seconds(4);
+  options.peer_patience = kPatience;
   options.on_peer_lost = [](const absl::Status& status) {
     std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
     _exit(kPeerLostExit);
@@ -219,8 +261,8 @@ int RunRank(const std::string& name, int rank, int count, int port) {
     return 1;
   }
   Cases().at(name)(ranks->get());
-  (*ranks)->Leave(absl::OkStatus());
-  return 0;
+  const absl::Status left = (*ranks)->Leave(absl::OkStatus());
+  return left.ok() ? 0 : IsPeerLost(left) ? kPeerLostExit : 1;
 }
 
 int FreePort() {
@@ -289,6 +331,18 @@ TEST(CollectivesTest, APeerThatStandsStillEndsTheOthersWhateverTheyWaitFor) {
 
 TEST(CollectivesTest, APeerThatFailsEndsTheOthers) { EXPECT_EQ(RunCase("fails", 3), std::vector<int>({3, 1, 3})); }
 
+TEST(CollectivesTest, RanksWaitForOneThatStillWorksHoweverLong) { EXPECT_EQ(RunCase("late", 3), std::vector<int>({0, 0, 0})); }
+
+TEST(CollectivesTest, RanksThatLeaveLearnThatRankZeroIsLostBeforeItsWorkIsDone) {
+  EXPECT_EQ(RunCase("dies late", 3), std::vector<int>({128 + SIGKILL, 3, 3}));
+  EXPECT_EQ(RunCase("still late", 3, /*stopped_rank=*/0), std::vector<int>({128 + SIGKILL, 3, 3}));
+}
+
+TEST(CollectivesTest, BackwardTellsALostPeerFromAMistake) {
+  EXPECT_EQ(RunCase("dies in backward", 2), std::vector<int>({3, 128 + SIGKILL}));
+  EXPECT_EQ(RunCase("shape", 2), std::vector<int>({0, 0}));
+}
+
 TEST(CollectivesTest, OneRankNeedsNobody) {
   auto ranks = Collectives::Connect({});
   ASSERT_TRUE(ranks.ok());
@@ -297,7 +351,7 @@ TEST(CollectivesTest, OneRankNeedsNobody) {
   const at::Tensor rows = Random({3, 2}, 1);
   EXPECT_TRUE(at::equal(*(*ranks)->AllGatherRows(rows, {3}), rows));
   EXPECT_TRUE(at::equal(*(*ranks)->ReduceScatterRows(rows, {3}), rows));
-  (*ranks)->Leave(absl::OkStatus());
+  EXPECT_TRUE((*ranks)->Leave(absl::OkStatus()).ok());
 }
 
 TEST(CollectivesTest, ARankOutOfRangeIsRefused) {
