@@ -67,7 +67,8 @@ struct StepResult {
 // A head as one rank of a run sees it: all shards behind one object. Thread-compatible: one step at a time.
 //
 // Retries: UNAVAILABLE with backoff until `shard_wait`, then DATA_LOSS naming the shard; ABORTED steps with the attempt that the shards
-// name, up to `max_attempts`. Both are safe: a repeat of a mutating call does nothing. Every RPC has a deadline.
+// name, up to `max_attempts`; one that ends in a later chunk begins again at chunk 0, from what the client has kept of the step's chunks.
+// All are safe: a repeat of a mutating call does nothing. Every RPC has a deadline.
 class HeadClient {
  public:
   struct Options {
@@ -99,7 +100,7 @@ class HeadClient {
   // One chunk of a step at the placement of the TrainingSpec (EVALUATE: always at the shards). Returns once the step is decided on all
   // shards. With several ranks, all call it with the same step and chunk.
   // Errors: as center_shard.proto; each starts with "shard K (address)". INVALID_ARGUMENT too for embeddings that are no 2-d float32
-  // tensor with a row for each label, and for several chunks with compute at the worker.
+  // tensor with a row for each label, for a chunk without those before it, and for several chunks with compute at the worker.
   virtual absl::StatusOr<StepResult> Step(const StepInput& input) = 0;
 
   // Centers by class id (any order, of any shard, repeats allowed) as stored, class_ids.size() x D on the CPU. `exists`, if given, tells

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/step_placement.h"
@@ -12,42 +13,60 @@ namespace {
 
 using HeadStepCalls = ShardCalls<v1::HeadStepRequest, v1::HeadStepResponse>;
 
+// The chunks of a step are kept until the next step: an attempt that ends in a later chunk takes those before it with it, and the next one
+// begins at chunk 0. Embeddings and rows are the same then, so the replies to chunks that were answered before are those of before.
 class ShardStep : public StepPlacement {
  public:
   explicit ShardStep(const StepContext& context) : context_(context) {}
 
   absl::Status Begin(const StepInput& input) override {
     if (absl::Status status = CheckStepInput(input); !status.ok()) return status;
+    const v1::StepMode mode = input.evaluate ? v1::STEP_MODE_EVALUATE : v1::STEP_MODE_TRAIN;
+    const bool follows = input.chunk == 0 || (static_cast<int>(chunks_.size()) >= input.chunk && chunks_[0].key().step() == input.step &&
+                                              chunks_[0].mode() == mode);
+    if (!follows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("chunk ", input.chunk, " of step ", input.step, " comes without the chunks before it: a step begins at chunk 0"));
+    }
+    chunks_.resize(input.chunk + 1);  // What an earlier step, or an earlier try of this chunk, has left goes.
+    answered_ = std::min(answered_, input.chunk);
+    v1::HeadStepRequest& request = chunks_.back();
+    request.Clear();
+    request.set_rank(context_.options->rank);
+    request.set_mode(mode);
+    request.mutable_parameters()->set_learning_rate(input.learning_rate);
+    request.set_chunk(input.chunk);
+    request.set_chunk_count(input.chunk_count);
+    EncodeMatrix(input.embeddings.cpu(), context_.options->wire_dtype, request.mutable_embeddings());
+    request.set_labels(EncodeArray<int64_t>(input.labels));
+    if (input.chunk == 0 && input.chunk_count > 1) request.set_step_labels(EncodeArray<int64_t>(input.step_labels));
+    request.mutable_key()->set_head(context_.options->head.name);
+    request.mutable_key()->set_step(input.step);
     device_ = input.embeddings.device();
     row_count_ = input.embeddings.size(0);
-    request_.Clear();
-    request_.set_rank(context_.options->rank);
-    request_.set_mode(input.evaluate ? v1::STEP_MODE_EVALUATE : v1::STEP_MODE_TRAIN);
-    request_.mutable_parameters()->set_learning_rate(input.learning_rate);
-    request_.set_chunk(input.chunk);
-    request_.set_chunk_count(input.chunk_count);
-    EncodeMatrix(input.embeddings.cpu(), context_.options->wire_dtype, request_.mutable_embeddings());
-    request_.set_labels(EncodeArray<int64_t>(input.labels));
-    if (input.chunk == 0 && input.chunk_count > 1) request_.set_step_labels(EncodeArray<int64_t>(input.step_labels));
-    request_.mutable_key()->set_head(context_.options->head.name);
-    request_.mutable_key()->set_step(input.step);
     return absl::OkStatus();
   }
 
   absl::StatusOr<StepResult> Attempt(int64_t incarnation, int32_t attempt) override {
-    request_.mutable_key()->set_incarnation(incarnation);
-    request_.mutable_key()->set_attempt(attempt);
-    HeadStepCalls calls([](ShardClient& shard, grpc::ClientContext* rpc, const v1::HeadStepRequest* request, v1::HeadStepResponse* response,
-                           PendingCalls::Done done) { shard.centers().async()->HeadStep(rpc, request, response, std::move(done)); },
-                        context_.policy);
-    // Nothing in the request is a shard's own, so all of them get the same one.
-    for (ShardClient* shard : context_.shards) calls.Start(shard, &request_);
-    if (absl::Status status = calls.Wait(); !status.ok()) return status;
-    return Sum(calls);
+    if (attempt != attempt_) answered_ = 0;
+    attempt_ = attempt;
+    while (true) {
+      v1::HeadStepRequest& request = chunks_[answered_];
+      request.mutable_key()->set_incarnation(incarnation);
+      request.mutable_key()->set_attempt(attempt);
+      HeadStepCalls calls(
+          [](ShardClient& shard, grpc::ClientContext* rpc, const v1::HeadStepRequest* request, v1::HeadStepResponse* response,
+             PendingCalls::Done done) { shard.centers().async()->HeadStep(rpc, request, response, std::move(done)); },
+          context_.policy);
+      // Nothing in the request is a shard's own, so all of them get the same one.
+      for (ShardClient* shard : context_.shards) calls.Start(shard, &request);
+      if (absl::Status status = calls.Wait(); !status.ok()) return status;
+      if (++answered_ == static_cast<int>(chunks_.size())) return Sum(calls);
+    }
   }
 
  private:
-  // Shares are added in the order of the shards: the sum repeats bit for bit.
+  // The last chunk's. Shares are added in the order of the shards: the sum repeats bit for bit.
   absl::StatusOr<StepResult> Sum(const HeadStepCalls& calls) const {
     StepResult result;
     at::Tensor total;
@@ -86,7 +105,9 @@ class ShardStep : public StepPlacement {
   }
 
   const StepContext context_;
-  v1::HeadStepRequest request_;
+  std::vector<v1::HeadStepRequest> chunks_;  // Of the step, up to the one that was begun last.
+  int answered_ = 0;                         // How many of them `attempt_` has answered.
+  int32_t attempt_ = 0;
   at::Device device_ = at::kCPU;
   int64_t row_count_ = 0;
 };

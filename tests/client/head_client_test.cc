@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/Functions.h>
@@ -261,6 +262,61 @@ TEST(HeadClientTest, AStepThatWasRefusedIsAskedForAgainUnderANewAttempt) {
   EXPECT_EQ(client->Step(Input(at::ones({1, kDim}), {1})).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(client->Step(Input(at::ones({1, kDim}), {1})).ok());
   EXPECT_EQ(attempts, (std::vector<int>{0, 1}));
+}
+
+// The next attempt of a step begins at chunk 0; what the earlier chunks brought is known to the client alone.
+TEST(HeadClientTest, AnAbortInALaterChunkSendsTheStepAgainFromItsFirstChunk) {
+  std::deque<FakeShard> fakes(1);
+  std::vector<std::pair<int, int>> seen;  // Attempt and chunk.
+  fakes[0].open_head = OpenAtStep3;
+  fakes[0].head_step = [&](grpc::ServerContext*, const v1::HeadStepRequest& request, v1::HeadStepResponse* response) -> absl::Status {
+    const int attempt = request.key().attempt(), chunk = request.chunk();
+    seen.emplace_back(attempt, chunk);
+    EXPECT_EQ(*DecodeArray<int64_t>(request.labels(), ""), (std::vector<int64_t>{chunk}));
+    EXPECT_EQ(request.step_labels().size(), chunk == 0 ? 3 * sizeof(int64_t) : 0);
+    EXPECT_EQ(ViewMatrix(request.embeddings(), kDim, "")->sum().item<float>(), kDim * (chunk + 1.0f));
+    if (chunk == 2 && attempt < 2) return StepAbortedError("rank 1 did not come", {attempt + 1, {1}});
+    AnswerShare(request, chunk + 1.0f, response);
+    return absl::OkStatus();
+  };
+  const std::unique_ptr<HeadClient> client = OpenClient(OptionsFor(fakes));
+  const std::vector<int64_t> labels = {0, 1, 2};
+  for (int64_t step : {3, 4}) {
+    seen.clear();
+    for (int chunk = 0; chunk < 3; ++chunk) {
+      const std::vector<int64_t> own = {chunk};
+      StepInput input = Input(at::full({1, kDim}, chunk + 1.0f), own, step);
+      input.chunk = chunk;
+      input.chunk_count = 3;
+      if (chunk == 0) input.step_labels = labels;
+      const auto result = client->Step(input);
+      ASSERT_TRUE(result.ok()) << result.status();
+      EXPECT_TRUE(at::equal(result->embedding_gradients, at::full({1, kDim}, chunk + 1.0f)));
+    }
+    EXPECT_EQ(seen, (std::vector<std::pair<int, int>>{{0, 0}, {0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2}, {2, 0}, {2, 1}, {2, 2}}));
+  }
+}
+
+TEST(HeadClientTest, AChunkWithoutThoseBeforeItIsRefusedBeforeAnyCall) {
+  std::deque<FakeShard> fakes(1);
+  fakes[0].open_head = OpenAtStep3;
+  fakes[0].head_step = [](grpc::ServerContext*, const v1::HeadStepRequest& request, v1::HeadStepResponse* response) {
+    AnswerShare(request, 1.0f, response);
+    return absl::OkStatus();
+  };
+  const std::unique_ptr<HeadClient> client = OpenClient(OptionsFor(fakes));
+  const std::vector<int64_t> labels = {1};
+  const auto code_of = [&](int64_t step, int chunk) {
+    StepInput input = Input(at::ones({1, kDim}), labels, step);
+    input.chunk = chunk;
+    input.chunk_count = 3;
+    return client->Step(input).status().code();
+  };
+  EXPECT_EQ(code_of(3, 1), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code_of(3, 0), absl::StatusCode::kOk);
+  EXPECT_EQ(code_of(3, 2), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code_of(4, 1), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code_of(3, 1), absl::StatusCode::kOk);
 }
 
 TEST(HeadClientTest, AShardLostInAStepIsDataLossNamingIt) {
