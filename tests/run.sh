@@ -35,6 +35,7 @@ check() {
 }
 check "format" tests/tools/check_format.sh
 check "dependencies point one way" tests/tools/check_dependencies.py
+check "parallel loops run on all threads" tests/tools/check_parallel_for.py
 
 echo "== build"
 built=passed

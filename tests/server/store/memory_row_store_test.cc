@@ -1,9 +1,15 @@
 #include "server/store/memory_row_store.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <numeric>
 #include <random>
 #include <set>
+
+#include <ATen/Parallel.h>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -96,6 +102,27 @@ TEST(MemoryRowStoreTest, UnpinnedRowsAreVirtualAgainAndTheirRecordsServeOthers) 
   for (int i = 0; i < 3; ++i) EXPECT_EQ(rows.slots[i][0], 0.0f) << "slots of a record that was given back";
   store.Commit(0);
   EXPECT_EQ(ReadRow(store, 7, 1).weights, VirtualRow(head, 1));
+}
+
+int64_t PageFaults(int who) {
+  rusage usage;
+  getrusage(who, &usage);
+  return usage.ru_minflt;
+}
+
+// Who writes to fresh memory first takes its page faults.
+TEST(MemoryRowStoreTest, RowsAreMadeByAllThreads) {
+  const HeadSpec head = Head(100000, 512);
+  MemoryRowStore store({head, 0});
+  std::vector<int64_t> ids(25600);
+  std::iota(ids.begin(), ids.end(), 0);
+  at::set_num_threads(5);
+  const std::unique_ptr<float[]> weights(new float[ids.size() * 512]);
+  const int64_t before = PageFaults(RUSAGE_SELF), own_before = PageFaults(RUSAGE_THREAD);
+  ASSERT_TRUE(store.Read(ids, weights.get(), nullptr, nullptr, nullptr).ok());
+  const int64_t faults = PageFaults(RUSAGE_SELF) - before, own = PageFaults(RUSAGE_THREAD) - own_before;
+  EXPECT_GE(faults, 25);  // Huge pages.
+  EXPECT_LT(own, faults / 2) << "the calling thread alone has made the rows";
 }
 
 // Pins, commits, aborts and writes in any order leave what a plain map would hold.
