@@ -19,6 +19,11 @@ absl::Status PeerLostError(const std::string& message) {
   return status;
 }
 
+absl::Status PeerLostIfShardIs(absl::Status status) {
+  if (absl::IsDataLoss(status)) status.SetPayload(kPeerLostUrl, absl::Cord("1"));
+  return status;
+}
+
 bool IsPeerLost(const absl::Status& status) { return status.GetPayload(kPeerLostUrl).has_value(); }
 
 absl::Status PeerWatch::Round(absl::Time now) {

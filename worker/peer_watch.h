@@ -9,9 +9,12 @@
 
 namespace myriad {
 
-// A peer of the run was lost: UNAVAILABLE, told apart from a shard's by a payload. The process ends with exit code 3.
+// A peer of the run was lost: UNAVAILABLE, told apart from other errors by a payload. The process ends with exit code 3.
 absl::Status PeerLostError(const std::string& message);
 bool IsPeerLost(const absl::Status& status);
+
+// What a HeadClient says. A shard that is lost with its rows (DATA_LOSS) is a lost peer too; code and message stay, as does all else.
+absl::Status PeerLostIfShardIs(absl::Status status);
 
 // What the ranks of a run write for each other to read.
 class KeyValueStore {

@@ -9,6 +9,7 @@
 #include "client/file_util.h"
 #include "client/head_rows.h"
 #include "myriad/v1/center_shard.pb.h"
+#include "worker/peer_watch.h"
 
 namespace myriad {
 namespace {
@@ -35,11 +36,11 @@ absl::Status SaveHead(const SavedHead& head, const RunFolder& folder) {
   absl::StatusOr<std::unique_ptr<HeadRowsWriter>> writer = HeadRowsWriter::Create(options);
   if (!writer.ok()) return writer.status();
   int64_t row_count = 0;
-  status = head.client->ReadRows(
+  status = PeerLostIfShardIs(head.client->ReadRows(
       /*with_slots=*/true, [&](absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) {
         row_count += static_cast<int64_t>(class_ids.size());
         return (*writer)->Append(class_ids, Floats(weights.contiguous()), Floats(slots.contiguous()));
-      });
+      }));
   if (!status.ok()) return status;
   status = (*writer)->Finish(head.committed_steps);
   if (!status.ok()) return status;

@@ -22,7 +22,7 @@ struct SavedHead {
 };
 
 // Writes head/NAME: the identities, all rows that exist with their slots (streamed, in bounded memory), and head.textproto last.
-// Errors: those of reading the rows and of writing the files.
+// Errors: those of reading the rows (a lost shard as a lost peer) and of writing the files.
 absl::Status SaveHead(const SavedHead& head, const RunFolder& folder);
 
 }  // namespace myriad

@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "proto/wire/status.h"
 #include "worker/autocast.h"
+#include "worker/peer_watch.h"
 #include "worker/torch_errors.h"
 
 namespace myriad {
@@ -107,7 +108,9 @@ class HeadCalls {
         Timed timed("head step", Trace::kHeadTrack, step_, parts_.trace);
         return head.client->Step(input);
       }();
-      if (!result.ok()) return Annotate(result.status(), absl::StrCat("head ", head.name, ", step ", input.step));
+      if (!result.ok()) {
+        return Annotate(PeerLostIfShardIs(result.status()), absl::StrCat("head ", head.name, ", step ", input.step));
+      }
       Count(head, *result, &figures_->heads[h]);
       at::Tensor share = result->embedding_gradients;
       if (head.loss_weight != 1.0) share = share * head.loss_weight;

@@ -78,8 +78,8 @@ struct StepFigures {
 //
 // A chunk of fewer than 2 images has no batch statistics: it runs with BatchNorm's running ones, and an empty one contributes zeros.
 //
-// Errors: those of HeadClient::Step, starting with the head's name, and of GradientReducer; INVALID_ARGUMENT for a gradient norm that is
-// not finite. The backbone is unchanged after an error (but for BatchNorm's running statistics).
+// Errors: those of HeadClient::Step, starting with the head's name (a lost shard as a lost peer), and of GradientReducer; INVALID_ARGUMENT
+// for a gradient norm that is not finite. The backbone is unchanged after an error (but for BatchNorm's running statistics).
 absl::StatusOr<StepFigures> TrainingStep(const StepParts& parts, const StepOptions& options, const StepBatch& batch, int64_t step,
                                          double learning_rate);
 

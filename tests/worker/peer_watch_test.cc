@@ -96,5 +96,15 @@ TEST(PeerLostErrorTest, AShardThatIsUnavailableIsNoLostPeer) {
   EXPECT_TRUE(IsPeerLost(PeerLostError("x")));
 }
 
+TEST(PeerLostErrorTest, AShardThatIsLostWithItsRowsIsALostPeer) {
+  const absl::Status lost = PeerLostIfShardIs(absl::DataLossError("shard 1 is gone"));
+  EXPECT_TRUE(IsPeerLost(lost));
+  EXPECT_EQ(lost.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(lost.message(), "shard 1 is gone");
+  for (const absl::Status& other : {absl::OkStatus(), absl::UnavailableError("shard 1"), absl::AbortedError("shard 1")}) {
+    EXPECT_EQ(PeerLostIfShardIs(other), other);
+  }
+}
+
 }  // namespace
 }  // namespace myriad

@@ -13,6 +13,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "tests/worker/fake_head.h"
+#include "worker/peer_watch.h"
 
 namespace myriad {
 namespace {
@@ -222,6 +223,7 @@ TEST(TrainingStepTest, AHeadsErrorNamesTheHeadAndLeavesTheBackboneAlone) {
   rig.heads[0]->fail_with = absl::DataLossError("shard 0 is gone");
   const absl::Status status = TrainingStep(rig.parts, {}, MakeBatch(4, 1), 0, 0.1).status();
   EXPECT_TRUE(absl::IsDataLoss(status));
+  EXPECT_TRUE(IsPeerLost(status));
   EXPECT_EQ(status.message(), "head head0, step 0: shard 0 is gone");
   EXPECT_TRUE(at::equal(before, rig.weight()));
 }
