@@ -1,6 +1,4 @@
 #include "worker/data/pack.h"
-#include "client/file_util.h"
-#include "head/keyed_permutation.h"
 
 #include <algorithm>
 #include <memory>
@@ -8,6 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/file_util.h"
+#include "head/keyed_permutation.h"
 #include "worker/data/dataset_writer.h"
 #include "worker/data/file_io.h"
 #include "worker/data/image_codec.h"
@@ -131,6 +131,16 @@ absl::StatusOr<int64_t> WriteImages(const ImageFileDataset& source, const std::v
   return skipped;
 }
 
+// Labels of the split eval, in the order in which its images are written, if all can be read.
+std::vector<int64_t> HeldOutLabels(const ImageFileDataset& source, const std::vector<Place>& places) {
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < source.size(); ++i) {
+    const Place& place = places[source.label(i)];
+    if (place.eval) labels.push_back(place.label);
+  }
+  return labels;
+}
+
 }  // namespace
 
 absl::Status RunPack(const PackOptions& options) {
@@ -146,9 +156,15 @@ absl::Status RunPack(const PackOptions& options) {
   if (!writer.ok()) return writer.status();
   const absl::StatusOr<std::vector<Place>> places = SplitIdentities((*source)->identities(), options, writer->get());
   if (!places.ok()) return places.status();
+  const bool with_pairs = options.holdout_classes > 0 && options.pairs > 0;
+  if (with_pairs) {
+    // Too few images for the pairs is told before hours of work, not after.
+    const absl::Status drawn = DrawPairs(HeldOutLabels(**source, *places), options.pairs, options.seed).status();
+    if (!drawn.ok()) return drawn;
+  }
   const absl::StatusOr<int64_t> skipped = WriteImages(**source, *places, options, writer->get());
   if (!skipped.ok()) return skipped.status();
-  if (options.holdout_classes > 0 && options.pairs > 0) {
+  if (with_pairs) {
     const absl::StatusOr<std::vector<VerificationPair>> pairs = DrawPairs((*writer)->labels(kEval), options.pairs, options.seed);
     if (!pairs.ok()) return pairs.status();
     if (absl::Status status = (*writer)->SetPairs(kEval, *pairs); !status.ok()) return status;

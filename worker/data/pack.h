@@ -30,7 +30,8 @@ struct PackOptions {
 };
 
 // Writes the data set, or nothing. A file that already is in the wanted encoding, size and channels is stored byte for byte.
-// Errors: INVALID_ARGUMENT for options out of range; ALREADY_EXISTS if `out` is there; that of the first image that cannot be read, unless
+// Errors: INVALID_ARGUMENT for options out of range, or more pairs than the held-out images give (told before the first is decoded, unless
+// only those that cannot be read lack); ALREADY_EXISTS if `out` is there; that of the first image that cannot be read, unless
 // skip_unreadable; CANCELLED.
 absl::Status RunPack(const PackOptions& options);
 

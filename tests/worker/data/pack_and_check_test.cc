@@ -176,6 +176,24 @@ TEST(PackTest, NothingIsOverwrittenAndAnInterruptLeavesNothing) {
   EXPECT_TRUE(RunPack(Pack(dir.File("t"), dir.File("new/deep/out"))).ok());
 }
 
+// No image can be decoded here: more pairs than there are files is told before any is tried.
+TEST(PackTest, TooFewImagesForThePairsIsToldBeforeAnyImageIsDecoded) {
+  const TempDir dir;
+  WriteImageTree(dir.File("t"), 6, 2, 8, 1);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir.File("t"))) {
+    if (entry.is_regular_file()) WriteText(entry.path().string(), "no image");
+  }
+  PackOptions options = Pack(dir.File("t"), dir.File("out"));
+  options.image_size = 8;
+  options.channels = 1;
+  options.holdout_classes = 3;
+  options.pairs = 40;
+  EXPECT_THAT(std::string(RunPack(options).message()), HasSubstr("pairs is 40, but the images give hardly more than"));
+  EXPECT_FALSE(std::filesystem::exists(dir.File("out")));
+  options.pairs = 0;
+  EXPECT_THAT(std::string(RunPack(options).message()), HasSubstr("neither a JPEG nor a PNG"));
+}
+
 TEST(PackTest, OptionsOutOfRangeAreNamed) {
   const TempDir dir;
   WriteImageTree(dir.File("t"), 2, 2, 8, 1);
