@@ -56,11 +56,20 @@ absl::StatusOr<RunFolder> RunFolder::Open(const std::string& path) {
   return folder;
 }
 
+absl::Status RunFolder::CheckUnused() const {
+  for (const std::string& path : {metrics_path(), backbone_path()}) {
+    std::error_code error;
+    if (fs::exists(path, error)) return absl::FailedPreconditionError(absl::StrCat(path, " is of another run; name another run folder"));
+  }
+  return absl::OkStatus();
+}
+
 std::string RunFolder::config_path() const { return JoinPath(path_, "config.textproto"); }
 std::string RunFolder::metrics_path() const { return JoinPath(path_, "metrics.jsonl"); }
 std::string RunFolder::backbone_path() const { return JoinPath(path_, "backbone.safetensors"); }
 std::string RunFolder::server_log_path(int shard) const { return JoinPath(path_, absl::StrCat("logs/server-", shard, ".log")); }
 std::string RunFolder::worker_log_path(int rank) const { return JoinPath(path_, absl::StrCat("logs/worker-", rank, ".log")); }
+std::string RunFolder::trace_path(int rank) const { return JoinPath(path_, absl::StrCat("logs/trace-", rank, ".json")); }
 std::string RunFolder::head_folder(const std::string& head) const { return JoinPath(path_, absl::StrCat("head/", head)); }
 std::string RunFolder::head_info_path(const std::string& head) const { return JoinPath(head_folder(head), "head.textproto"); }
 std::string RunFolder::identities_path(const std::string& head) const { return JoinPath(head_folder(head), "identities.tsv"); }

@@ -14,7 +14,7 @@ namespace myriad {
 // What a run leaves behind, and where:
 //   config.textproto            the job configuration, every default filled in
 //   metrics.jsonl               one JSON object a line
-//   logs/server-K.log, logs/worker-R.log
+//   logs/server-K.log, logs/worker-R.log, logs/trace-R.json
 //   backbone.safetensors
 //   head/NAME/head.textproto    myriad.v1.HeadInfo
 //   head/NAME/identities.tsv    the identity catalogue (identity_catalogue.h)
@@ -32,12 +32,17 @@ class RunFolder {
   // A finished or running run, to read. Errors: NOT_FOUND: no folder, or no config.textproto in it.
   static absl::StatusOr<RunFolder> Open(const std::string& path);
 
+  // For a worker that starts a run in a folder which it did not make. Errors: FAILED_PRECONDITION naming the path: it has metrics or a
+  // network, which are another run's.
+  absl::Status CheckUnused() const;
+
   const std::string& path() const { return path_; }
   std::string config_path() const;
   std::string metrics_path() const;
   std::string backbone_path() const;
   std::string server_log_path(int shard) const;
   std::string worker_log_path(int rank) const;
+  std::string trace_path(int rank) const;
   std::string head_folder(const std::string& head) const;
   std::string head_info_path(const std::string& head) const;
   std::string identities_path(const std::string& head) const;

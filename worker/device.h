@@ -9,9 +9,10 @@
 
 namespace myriad {
 
-// The device of this worker: one worker a GPU. `choice` is auto (a GPU where the build and the machine have one for this worker, else the
-// CPU), cpu or cuda. Makes a GPU the thread's current device.
-// Errors: INVALID_ARGUMENT for another choice; FAILED_PRECONDITION: cuda in a build without it, or more workers on the machine than GPUs.
+// The device of this worker: one worker a GPU. `choice` is auto (a GPU where the build and the machine have any, else the CPU), cpu or
+// cuda. Makes a GPU the thread's current device.
+// Errors: INVALID_ARGUMENT for another choice; FAILED_PRECONDITION: cuda in a build without it, or, with auto too, more workers on a
+// machine than it has GPUs: some on the CPU would hold up all.
 absl::StatusOr<c10::Device> ChooseDevice(const std::string& choice, int local_rank);
 
 }  // namespace myriad

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,11 +19,12 @@
 #include <CLI/CLI.hpp>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "version.h"
 #include "worker/data/verbs.h"
+#include "worker/launch_place.h"
 #include "worker/peer_watch.h"
 #include "worker/train_job.h"
 
@@ -59,29 +61,6 @@ void HandleSignals(std::atomic<bool>* stop) {
   }).detach();
 }
 
-absl::Status ReadNumber(const char* name, int* value) {
-  const char* text = std::getenv(name);
-  if (text != nullptr && !absl::SimpleAtoi(text, value)) {
-    return absl::InvalidArgumentError(absl::StrCat(name, " is \"", text, "\"; it must be a number"));
-  }
-  return absl::OkStatus();
-}
-
-// torchrun's environment. Without it: the one rank of a run of one.
-absl::Status ReadRank(myriad::RankInfo* rank, int* local_rank_count) {
-  absl::Status status = ReadNumber("RANK", &rank->rank);
-  if (status.ok()) status = ReadNumber("WORLD_SIZE", &rank->rank_count);
-  if (status.ok()) status = ReadNumber("LOCAL_RANK", &rank->local_rank);
-  if (status.ok()) status = ReadNumber("LOCAL_WORLD_SIZE", local_rank_count);
-  if (status.ok()) status = ReadNumber("MASTER_PORT", &rank->master_port);
-  if (!status.ok()) return status;
-  if (const char* address = std::getenv("MASTER_ADDR")) rank->master_address = address;
-  const char* agent_store = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
-  rank->launcher_has_store = agent_store != nullptr && std::string(agent_store) == "True";
-  if (const char* restart = std::getenv("TORCHELASTIC_RESTART_COUNT")) rank->run_id = restart;
-  return absl::OkStatus();
-}
-
 void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<absl::Status()>* run) {
   struct Flags {
     myriad::TrainJobOptions options;
@@ -99,17 +78,17 @@ void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<ab
       ->add_option("--threads", flags->threads,
                    "Threads of the backbone's arithmetic (default: the machine's cores divided among its workers)")
       ->check(CLI::Range(1, 4096));
-  train->add_option("--trace", flags->options.trace_path,
-                    "Write a Chrome trace of forward, head calls, backward and bucket reductions here");
+  train->add_flag("--trace", flags->options.trace, "Write what ran when to RUN/logs/trace-RANK.json (Chrome trace format)");
   train->callback([flags, stop, run] {
     *run = [flags, stop]() -> absl::Status {
       myriad::TrainJobOptions& options = flags->options;
-      int local_rank_count = 1;
-      absl::Status status = ReadRank(&options.rank, &local_rank_count);
-      if (!status.ok()) return status;
+      const absl::StatusOr<myriad::LaunchPlace> place =
+          myriad::ReadLaunchPlace([](const char* name) { return std::getenv(name); }, options.rank);
+      if (!place.ok()) return place.status();
+      options.rank = place->rank;
       const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-      options.threads = flags->threads > 0 ? flags->threads : std::max(1, cores / std::max(1, local_rank_count));
-      options.verification_threads = std::max(options.threads, std::min(cores, options.threads * local_rank_count));
+      options.threads = flags->threads > 0 ? flags->threads : std::max(1, cores / place->local_rank_count);
+      options.verification_threads = std::max(options.threads, std::min(cores, options.threads * place->local_rank_count));
       options.shard_addresses = absl::StrSplit(flags->shards, ',', absl::SkipEmpty());
       options.stop = stop;
       options.on_peer_lost = [](const absl::Status& lost) {
@@ -145,7 +124,12 @@ int Run(int argc, char** argv, std::atomic<bool>* stop) {
     const int code = app.exit(error);
     return code == 0 ? 0 : kExitUsage;
   }
-  const absl::Status status = run();
+  absl::Status status;
+  try {
+    status = run();
+  } catch (const std::exception& error) {  // Nothing should throw; memory may still run out anywhere.
+    status = absl::InternalError(absl::StrCat("unexpected error: ", error.what()));
+  }
   if (status.ok()) return 0;
   PrintError(status);
   if (absl::IsCancelled(status)) return kExitInterrupted;

@@ -124,7 +124,8 @@ std::string StartLine(const config::v1::JobConfig& config, const JobData& data, 
 }
 
 // Everything between meeting the other ranks and leaving them.
-absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, const TrainJobOptions& options, Collectives* collectives) {
+absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, const TrainJobOptions& options, Trace* trace,
+                           Collectives* collectives) {
   const bool first = collectives->rank() == 0;
   absl::StatusOr<JobData> data = OpenJobData(config);
   if (!data.ok()) return data.status();
@@ -143,7 +144,8 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
   if (!folder.ok()) return folder.status();
   if (first) {
-    status = folder->WriteConfig(config);
+    status = folder->CheckUnused();
+    if (status.ok()) status = folder->WriteConfig(config);
     if (!status.ok()) return status;
   }
 
@@ -155,10 +157,8 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   for (const NamedTensor& entry : (*backbone)->Parameters()) parameters.push_back(entry.tensor);
   absl::StatusOr<BackboneSgd> optimizer = BackboneSgd::Create(SgdOptionsOf(config.backbone_optimizer()), parameters);
   if (!optimizer.ok()) return optimizer.status();
-  std::unique_ptr<Trace> trace;
-  if (!options.trace_path.empty()) trace = std::make_unique<Trace>();
   absl::StatusOr<std::unique_ptr<GradientReducer>> reducer =
-      collectives->MakeGradientReducer(parameters, int64_t{config.training().gradient_bucket_mib()} << 20, trace.get());
+      collectives->MakeGradientReducer(parameters, int64_t{config.training().gradient_bucket_mib()} << 20, trace);
   if (!reducer.ok()) return reducer.status();
 
   TrainingParts parts;
@@ -168,7 +168,7 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   parts.step.optimizer = &*optimizer;
   parts.step.collectives = collectives;
   parts.step.heads = open->heads;
-  parts.step.trace = trace.get();
+  parts.step.trace = trace;
   parts.reader = reader->get();
   parts.head_of_source = data->head_of_dataset;
   for (int v = 0; v < config.verifications_size(); ++v) {
@@ -190,10 +190,6 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
 
   if (first) options.print(StartLine(config, *data, **backbone, *schedule, *collectives));
   absl::StatusOr<TrainingResult> result = RunTraining(parts, training);
-  if (trace != nullptr) {
-    status = trace->WriteChromeJson(collectives->rank(), options.trace_path);
-    if (!status.ok()) return status;
-  }
   if (!result.ok()) return result.status();
   if (result->stopped) return absl::CancelledError(absl::StrCat("interrupted after step ", result->steps));
   if (!first) return absl::OkStatus();
@@ -203,6 +199,14 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   options.print(absl::StrCat("run folder ", folder->path()));
   if (config.verifications_size() > 0) options.print(absl::StrFormat("verification accuracy %.4f", result->first_verification));
   return absl::OkStatus();
+}
+
+absl::Status WriteTrace(const Trace& trace, const TrainJobOptions& options) {
+  // A run that came to nothing leaves no folder behind.
+  if (trace.spans().empty()) return absl::OkStatus();
+  const absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
+  if (!folder.ok()) return folder.status();
+  return trace.WriteChromeJson(options.rank.rank, folder->trace_path(options.rank.rank));
 }
 
 }  // namespace
@@ -228,10 +232,19 @@ absl::Status RunTrainJob(const TrainJobOptions& options) {
   collectives_options.on_peer_lost = options.on_peer_lost;
   absl::StatusOr<std::unique_ptr<Collectives>> collectives = Collectives::Connect(collectives_options);
   if (!collectives.ok()) return collectives.status();
-  status = TrainTogether(*std::move(config), *device, options, collectives->get());
+  std::unique_ptr<Trace> trace;
+  if (options.trace) trace = std::make_unique<Trace>();
+  status = TrainTogether(*std::move(config), *device, options, trace.get(), collectives->get());
   // All ranks stop after the same step: they leave together, as at the end of a whole run, where they wait until rank 0 has saved it.
   const absl::Status left = (*collectives)->Leave(absl::IsCancelled(status) ? absl::OkStatus() : status);
-  return absl::IsCancelled(status) ? status : left;
+  if (!absl::IsCancelled(status)) status = left;
+  collectives->reset();
+  // Last of all: a trace that cannot be written costs nobody the model.
+  if (trace != nullptr) {
+    const absl::Status written = WriteTrace(*trace, options);
+    if (status.ok()) status = written;
+  }
+  return status;
 }
 
 }  // namespace myriad

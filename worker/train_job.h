@@ -19,15 +19,15 @@ struct TrainJobOptions {
   std::string device = "auto";
   int threads = 1;               // Of the backbone's arithmetic, >= 1.
   int verification_threads = 1;  // The same while rank 0 verifies and the machine's other workers wait.
-  std::string trace_path;        // Where to write a trace; empty: none.
+  bool trace = false;            // Writes what ran when to the run folder.
   RankInfo rank;
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const absl::Status&)> on_peer_lost;  // See Collectives::Options.
   std::function<void(const std::string&)> print;          // Lines for people; used by rank 0.
 };
 
-// Runs the job. Errors: CANCELLED when `stop` ended the run (nothing is saved but what metrics.jsonl has); a PeerLostError; others as one
-// line for the user.
+// Runs the job. Errors: CANCELLED when `stop` ended the run (nothing is saved but what metrics.jsonl has); a PeerLostError;
+// FAILED_PRECONDITION: the run folder has the results of another run; others as one line for the user.
 absl::Status RunTrainJob(const TrainJobOptions& options);
 
 }  // namespace myriad

@@ -57,6 +57,20 @@ TEST(RunFolderTest, ConfigurationAndHeadsAreReadBack) {
   EXPECT_EQ(RunFolder::Open(dir.File("other")).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(RunFolderTest, AFolderWithAnotherRunsResultsIsNotUnused) {
+  for (const char* result : {"metrics.jsonl", "backbone.safetensors"}) {
+    TempDir dir;
+    const auto folder = RunFolder::Create(dir.File("run"));
+    ASSERT_TRUE(folder.ok());
+    ASSERT_TRUE(folder->WriteConfig({}).ok());
+    EXPECT_EQ(folder->CheckUnused(), absl::OkStatus()) << "what the launcher made";
+    WriteText(dir.File("run/") + result, "");
+    const absl::Status used = folder->CheckUnused();
+    EXPECT_EQ(used.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(used.message()), HasSubstr(dir.File("run/") + result + " is of another run"));
+  }
+}
+
 TEST(RunFolderTest, PathsAreThoseOfTheContract) {
   TempDir dir;
   const auto folder = RunFolder::Create(dir.File("run"));
@@ -67,6 +81,7 @@ TEST(RunFolderTest, PathsAreThoseOfTheContract) {
   EXPECT_EQ(folder->backbone_path(), run + "/backbone.safetensors");
   EXPECT_EQ(folder->server_log_path(3), run + "/logs/server-3.log");
   EXPECT_EQ(folder->worker_log_path(0), run + "/logs/worker-0.log");
+  EXPECT_EQ(folder->trace_path(1), run + "/logs/trace-1.json");
   EXPECT_EQ(folder->head_info_path("a"), run + "/head/a/head.textproto");
   EXPECT_EQ(folder->identities_path("a"), run + "/head/a/identities.tsv");
 }
