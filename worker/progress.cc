@@ -16,6 +16,11 @@ namespace {
 // JSON has no infinity and no NaN.
 nlohmann::json Number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
 
+// One line. Folders, and so the names of verifications, may be called by any bytes.
+std::string Text(const nlohmann::ordered_json& values) {
+  return values.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace
 
 std::string FormatDuration(double seconds) {
@@ -25,7 +30,7 @@ std::string FormatDuration(double seconds) {
   return absl::StrFormat("%dh%02dm", whole / 3600, whole % 3600 / 60);
 }
 
-void StepWindow::Add(const StepFigures& figures, double learning_rate, double wall_seconds, double wait_data_seconds) {
+void StepWindow::Add(const StepFigures& figures, double learning_rate, double wall_seconds, double wait_data_seconds, int64_t skipped) {
   ++steps_;
   loss_ += figures.loss;
   learning_rate_ = learning_rate;
@@ -36,6 +41,7 @@ void StepWindow::Add(const StepFigures& figures, double learning_rate, double wa
   wait_head_seconds_ += figures.wait_head_seconds;
   backward_seconds_ += figures.backward_seconds;
   optimizer_seconds_ += figures.optimizer_seconds;
+  skipped_ += skipped;
   wire_bytes_ += figures.wire_bytes;
   heads_.resize(figures.heads.size());
   for (size_t h = 0; h < heads_.size(); ++h) {
@@ -83,6 +89,7 @@ absl::Status MetricsLog::WriteSteps(const StepWindow& window, const std::vector<
   line["images_per_second"] = window.images_per_second();
   line["target_cosine"] = Number(window.target_cosine());
   line["target_count"] = window.targets_;
+  line["skipped_count"] = window.skipped_;
   int64_t rows = 0;
   for (const HeadFigures& head : window.heads_) rows += head.row_count;
   line["row_count"] = static_cast<double>(rows) / steps;
@@ -102,7 +109,7 @@ absl::Status MetricsLog::WriteSteps(const StepWindow& window, const std::vector<
         {"target_count", head.target_count},
         {"row_count", static_cast<double>(head.row_count) / steps}};
   }
-  return WriteLine(line.dump());
+  return WriteLine(Text(line));
 }
 
 absl::Status MetricsLog::WriteVerification(const std::string& name, const VerificationMetrics& metrics, int64_t done_steps, double epoch,
@@ -116,11 +123,10 @@ absl::Status MetricsLog::WriteVerification(const std::string& name, const Verifi
   line["threshold"] = metrics.threshold;
   for (const auto& [false_rate, true_rate] : metrics.true_accept_rates) line["tar"][absl::StrFormat("%g", false_rate)] = true_rate;
   line["seconds"] = seconds;
-  return WriteLine(line.dump());
+  return WriteLine(Text(line));
 }
 
-absl::Status MetricsLog::WriteLine(std::string line) {
-  line.push_back('\n');
+absl::Status MetricsLog::WriteLine(const std::string& line) {
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() || std::fflush(file_.get()) != 0) {
     return ErrnoStatus(errno, path_);
   }

@@ -20,8 +20,9 @@ std::string FormatDuration(double seconds);
 // Means of the steps since the last report.
 class StepWindow {
  public:
-  // `wall_seconds` from the step's start to the next one's; `wait_data_seconds` of them without a batch; `images` over all ranks.
-  void Add(const StepFigures& figures, double learning_rate, double wall_seconds, double wait_data_seconds);
+  // `wall_seconds` from the step's start to its end; `wait_data_seconds` of them without a batch; `skipped` images of the step, over all
+  // ranks, that could not be read.
+  void Add(const StepFigures& figures, double learning_rate, double wall_seconds, double wait_data_seconds, int64_t skipped);
   int64_t steps() const { return steps_; }
   double step_seconds() const { return steps_ > 0 ? wall_seconds_ / static_cast<double>(steps_) : 0.0; }
   double images_per_second() const { return wall_seconds_ > 0 ? static_cast<double>(images_) / wall_seconds_ : 0.0; }
@@ -34,6 +35,7 @@ class StepWindow {
   int64_t steps_ = 0;
   int64_t images_ = 0;
   int64_t targets_ = 0;
+  int64_t skipped_ = 0;
   int64_t wire_bytes_ = 0;
   double loss_ = 0.0;
   double cosine_sum_ = 0.0;
@@ -57,7 +59,7 @@ std::string VerificationLine(const std::string& name, const VerificationMetrics&
 // metrics.jsonl (docs/formats.md): one JSON object a line, complete lines only. Not thread-safe.
 class MetricsLog {
  public:
-  // Appends to the file. Errors: those of the system, naming the path.
+  // Appends to the file. Bytes of a name that are no UTF-8 are written as U+FFFD. Errors: those of the system, naming the path.
   static absl::StatusOr<MetricsLog> Open(const std::string& path);
 
   absl::Status WriteSteps(const StepWindow& window, const std::vector<std::string>& head_names, int64_t done_steps, double epoch);
@@ -69,7 +71,7 @@ class MetricsLog {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   MetricsLog(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
-  absl::Status WriteLine(std::string line);
+  absl::Status WriteLine(const std::string& line);
 
   std::string path_;
   std::unique_ptr<std::FILE, Closer> file_;

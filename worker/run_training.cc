@@ -37,6 +37,7 @@ class TrainingLoop {
       if (status.ok() && !result.stopped) status = VerifyIfDue(result.steps, last);
       if (!status.ok()) return status;
     }
+    result.skipped = skipped_;
     result.first_verification = first_accuracy_;
     return result;
   }
@@ -62,7 +63,11 @@ class TrainingLoop {
     const double learning_rate = LearningRate(options_.schedule, step);
     absl::StatusOr<StepFigures> figures = TrainingStep(parts_.step, options_.step, batch, step, learning_rate);
     if (!figures.ok()) return figures.status();
-    window_.Add(*figures, learning_rate, SecondsSince(start), wait_data_seconds);
+    // The heads count the images of all ranks; what a batch lacks was skipped by some rank.
+    int64_t skipped = parts_.reader->batch_size();
+    for (const HeadFigures& head : figures->heads) skipped -= head.sample_count;
+    skipped_ += skipped;
+    window_.Add(*figures, learning_rate, SecondsSince(start), wait_data_seconds, skipped);
     return figures->stop_requested;
   }
 
@@ -102,6 +107,7 @@ class TrainingLoop {
   const int64_t steps_per_epoch_;
   std::vector<std::string> head_names_;
   StepWindow window_;
+  int64_t skipped_ = 0;
   bool asked_to_stop_ = false;
   double first_accuracy_ = 0.0;
 };

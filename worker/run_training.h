@@ -44,6 +44,7 @@ struct TrainingOptions {
 struct TrainingResult {
   int64_t steps = 0;                // Taken by this run.
   bool stopped = false;             // By `stop` on some rank: the same on all ranks.
+  int64_t skipped = 0;              // Images that could not be read, over all ranks; again in every epoch.
   double first_verification = 0.0;  // The last accuracy of the first verification; rank 0, if there is one.
 };
 

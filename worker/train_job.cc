@@ -193,9 +193,11 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   if (!result.ok()) return result.status();
   if (result->stopped) return absl::CancelledError(absl::StrCat("interrupted after step ", result->steps));
   if (!first) return absl::OkStatus();
-  if ((*reader)->skipped() > 0) options.print(absl::StrCat("rank 0 skipped ", (*reader)->skipped(), " images that cannot be read"));
   status = SaveRun(config, *data, *open, options, result->steps, **backbone, *folder);
   if (!status.ok()) return status;
+  if (result->skipped > 0) {
+    options.print(absl::StrCat("skipped ", result->skipped, " images that cannot be read (in ", result->steps, " steps, all workers)"));
+  }
   options.print(absl::StrCat("run folder ", folder->path()));
   if (config.verifications_size() > 0) options.print(absl::StrFormat("verification accuracy %.4f", result->first_verification));
   return absl::OkStatus();

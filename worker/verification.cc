@@ -34,7 +34,7 @@ absl::StatusOr<at::Tensor> EmbedImages(const Dataset& dataset, absl::Span<const 
     if (status.ok()) status = embeddings.status();
     if (!status.ok()) return status;
   }
-  return at::cat(parts);
+  return GuardTorchValue<at::Tensor>("joining embeddings", [&] { return at::cat(parts); });
 }
 
 absl::StatusOr<VerificationMetrics> VerifyInEvaluationMode(const VerificationSet& set, const EmbedOptions& options, Backbone* backbone) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,12 @@ class MemoryDataset : public Dataset {
   int channels() const override { return 1; }
   std::string ImageName(int64_t i) const override { return absl::StrCat("image ", i); }
   absl::Status ReadImage(int64_t i, uint8_t* out) const override {
+    if (broken.count(i) > 0) return absl::DataLossError(absl::StrCat("image ", i, ": broken"));
     std::memcpy(out, pixels_.data() + i * size_ * size_, size_ * size_);
     return absl::OkStatus();
   }
+
+  std::set<int64_t> broken;  // Images that cannot be read.
 
  private:
   const int size_;

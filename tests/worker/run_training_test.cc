@@ -2,6 +2,8 @@
 
 #include <fstream>
 #include <memory>
+#include <tuple>
+#include <vector>
 
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
@@ -126,6 +128,67 @@ TEST(RunTrainingTest, LinesForPeopleTellStepEpochAndVerification) {
   EXPECT_EQ(run.lines[4].rfind("verification held-out accuracy ", 0), 0u) << run.lines[4];
   EXPECT_NE(run.lines[4].find(" +- "), std::string::npos);
   EXPECT_NE(run.lines[4].find(" TAR@FAR=0.1 "), std::string::npos);
+}
+
+TEST(RunTrainingTest, SkippedImagesAreCountedInTheirLinesAndInAll) {
+  TestRun run("skipped.jsonl", 3, 2);
+  run.dataset.broken = {7, 100, 479};
+  BatchSource source;
+  source.dataset = &run.dataset;
+  source.skip_unreadable = true;
+  BatchReaderOptions options;
+  options.batch_size = 24;
+  run.reader = *BatchReader::Create({source}, options);
+  run.parts.reader = run.reader.get();
+  auto result = RunTraining(run.parts, run.options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->skipped, 6);
+  int64_t told = 0, used = 0;
+  for (const nlohmann::json& line : run.Metrics()) {
+    if (!line.contains("loss")) continue;
+    told += line["skipped_count"].get<int64_t>();
+    used += line["target_count"].get<int64_t>();
+  }
+  EXPECT_EQ(told, 6);
+  EXPECT_EQ(used, 2 * 480 - 6);
+}
+
+TEST(RunTrainingTest, AVerificationMayBeCalledByAnyBytes) {
+  TestRun run("bytes.jsonl", 3, 1);
+  run.set.name = "caf\xe9";
+  ASSERT_TRUE(RunTraining(run.parts, run.options).ok());
+  EXPECT_EQ(run.Metrics().back()["verification"], "caf\xef\xbf\xbd");
+}
+
+// The last window is shorter: 40 steps in lines of 30.
+TEST(RunTrainingTest, FiguresAreMeansOverTheStepsOfTheirLine) {
+  TestRun each("each.jsonl", 3, 2), windows("windows.jsonl", 3, 2);
+  each.options.log_every_steps = 1;
+  windows.options.log_every_steps = 30;
+  for (TestRun* run : {&each, &windows}) ASSERT_TRUE(RunTraining(run->parts, run->options).ok());
+  std::vector<nlohmann::json> steps, lines;
+  for (const nlohmann::json& line : each.Metrics()) {
+    if (line.contains("loss")) steps.push_back(line);
+  }
+  for (const nlohmann::json& line : windows.Metrics()) {
+    if (line.contains("loss")) lines.push_back(line);
+  }
+  ASSERT_EQ(steps.size(), 40u);
+  ASSERT_EQ(lines.size(), 2u);
+  for (const auto& [number, first, last] : {std::tuple<size_t, size_t, size_t>{0, 0, 30}, {1, 30, 40}}) {
+    double loss = 0.0, rows = 0.0;
+    int64_t targets = 0;
+    for (size_t t = first; t < last; ++t) {
+      loss += steps[t]["loss"].get<double>() / static_cast<double>(last - first);
+      rows += steps[t]["row_count"].get<double>() / static_cast<double>(last - first);
+      targets += steps[t]["target_count"].get<int64_t>();
+    }
+    EXPECT_EQ(lines[number]["step"], last);
+    EXPECT_NEAR(lines[number]["loss"].get<double>(), loss, 1e-9);
+    EXPECT_NEAR(lines[number]["row_count"].get<double>(), rows, 1e-9);
+    EXPECT_EQ(lines[number]["target_count"], targets);
+    EXPECT_EQ(lines[number]["learning_rate"], steps[last - 1]["learning_rate"]);
+  }
 }
 
 TEST(RunTrainingTest, ARunRepeatsBitForBitAndFollowsItsSeed) {

@@ -1,5 +1,4 @@
 #include "worker/data/batch_reader.h"
-#include "head/keyed_permutation.h"
 
 #include <algorithm>
 #include <exception>
@@ -14,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "head/keyed_permutation.h"
 #include "worker/data/image_tensor.h"
 #include "worker/data/random.h"
 
@@ -25,9 +25,7 @@ class ThreadedBatchReader : public BatchReader {
   ThreadedBatchReader(std::vector<BatchSource> sources, const BatchReaderOptions& options)
       : sources_(std::move(sources)), options_(options), next_step_(options.first_step), next_ticket_(options.first_step) {
     for (const BatchSource& source : sources_) ends_.push_back((ends_.empty() ? 0 : ends_.back()) + source.dataset->size());
-    const int64_t count = ends_.back();
-    steps_per_epoch_ = options_.drop_last ? count / options_.batch_size : (count + options_.batch_size - 1) / options_.batch_size;
-    images_per_epoch_ = options_.drop_last ? steps_per_epoch_ * options_.batch_size : count;
+    steps_per_epoch_ = ends_.back() / options_.batch_size;
   }
 
   ~ThreadedBatchReader() override {
@@ -45,10 +43,6 @@ class ThreadedBatchReader : public BatchReader {
   absl::StatusOr<Batch> Next() override {
     absl::MutexLock lock(&mu_);
     if (!error_.ok()) return error_;
-    if (next_step_ >= end_step()) {
-      error_ = absl::OutOfRangeError(absl::StrCat("the reader ends after ", options_.step_count, " batches"));
-      return error_;
-    }
     const auto is_ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return ready_.count(next_step_) > 0; };
     mu_.Await(absl::Condition(&is_ready));
     auto node = ready_.extract(next_step_);
@@ -57,26 +51,13 @@ class ThreadedBatchReader : public BatchReader {
       return error_;
     }
     ++next_step_;
-    skipped_ += node.mapped()->skipped;
     return std::move(node.mapped());
   }
 
-  int64_t next_step() const override {
-    absl::MutexLock lock(&mu_);
-    return next_step_;
-  }
-  int64_t skipped() const override {
-    absl::MutexLock lock(&mu_);
-    return skipped_;
-  }
   int64_t steps_per_epoch() const override { return steps_per_epoch_; }
-  int64_t images_per_epoch() const override { return images_per_epoch_; }
-  int image_size() const override { return sources_[0].dataset->image_size(); }
-  int channels() const override { return sources_[0].dataset->channels(); }
+  int64_t batch_size() const override { return options_.batch_size; }
 
  private:
-  int64_t end_step() const { return options_.step_count < 0 ? INT64_MAX : options_.first_step + options_.step_count; }
-
   // One reader thread: takes the next batch that nobody reads, as long as it is not too far ahead of the trainer.
   void Run() {
     std::vector<uint8_t> stored(sources_[0].dataset->image_bytes());
@@ -86,10 +67,10 @@ class ThreadedBatchReader : public BatchReader {
       {
         absl::MutexLock lock(&mu_);
         const auto may_go_on = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-          return stopping_ || next_ticket_ >= end_step() || next_ticket_ < next_step_ + options_.prefetch_batches;
+          return stopping_ || next_ticket_ < next_step_ + options_.prefetch_batches;
         };
         mu_.Await(absl::Condition(&may_go_on));
-        if (stopping_ || next_ticket_ >= end_step()) return;
+        if (stopping_) return;
         step = next_ticket_++;
       }
       absl::StatusOr<Batch> batch = absl::InternalError("not read");
@@ -115,12 +96,12 @@ class ThreadedBatchReader : public BatchReader {
     const uint64_t epoch_key = MixKey(MixKey(options_.seed, 0x65706F6368), batch.epoch);
     const KeyedPermutation order(ends_.back(), epoch_key);
     const int64_t start = step % steps_per_epoch_ * options_.batch_size;
-    const int64_t size = std::min(options_.batch_size, ends_.back() - start);
-    const int64_t first = start + size * options_.rank / options_.world_size;
-    const int64_t last = start + size * (options_.rank + 1) / options_.world_size;
+    const int64_t first = start + options_.batch_size * options_.rank / options_.world_size;
+    const int64_t last = start + options_.batch_size * (options_.rank + 1) / options_.world_size;
 
-    const int side = image_size();
-    batch.images = at::empty({last - first, channels(), side, side}, options_.as_bytes ? at::kByte : at::kFloat);
+    const int side = sources_[0].dataset->image_size();
+    const int channels = sources_[0].dataset->channels();
+    batch.images = at::empty({last - first, channels, side, side}, at::kFloat);
     const int64_t image_elements = sources_[0].dataset->image_bytes();
     for (int64_t place = first; place < last && !stopping(); ++place) {
       const int64_t global = options_.shuffle ? order.At(place) : place;
@@ -132,13 +113,9 @@ class ThreadedBatchReader : public BatchReader {
         ++batch.skipped;
         continue;
       }
-      Augment(source.augmentation, MixKey(epoch_key, global), side, channels(), stored->data(), changed->data());
+      Augment(source.augmentation, MixKey(epoch_key, global), side, channels, stored->data(), changed->data());
       const int64_t to = static_cast<int64_t>(batch.labels.size()) * image_elements;
-      if (options_.as_bytes) {
-        TransposeImage(changed->data(), side, channels(), batch.images.data_ptr<uint8_t>() + to);
-      } else {
-        NormalizeImage(changed->data(), side, channels(), batch.images.data_ptr<float>() + to);
-      }
+      NormalizeImage(changed->data(), side, channels, batch.images.data_ptr<float>() + to);
       const int64_t label = source.dataset->label(image);
       batch.labels.push_back(source.class_ids.empty() ? label : source.class_ids[label]);
       batch.sources.push_back(s);
@@ -152,12 +129,10 @@ class ThreadedBatchReader : public BatchReader {
   const BatchReaderOptions options_;
   std::vector<int64_t> ends_;  // Images of the sources up to and including each.
   int64_t steps_per_epoch_ = 0;
-  int64_t images_per_epoch_ = 0;
 
   mutable absl::Mutex mu_;
   int64_t next_step_ ABSL_GUARDED_BY(mu_);
   int64_t next_ticket_ ABSL_GUARDED_BY(mu_);
-  int64_t skipped_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   std::map<int64_t, absl::StatusOr<Batch>> ready_ ABSL_GUARDED_BY(mu_);
@@ -200,7 +175,7 @@ absl::Status ValidateSources(const std::vector<BatchSource>& sources, const Batc
                         absl::StrCat(dataset.identities().size(), " (one per identity)"));
     }
   }
-  if (options.drop_last && count < options.batch_size) {
+  if (count < options.batch_size) {
     return OutOfRange("batch_size", options.batch_size, absl::StrCat("a number up to the number of images (", count, ")"));
   }
   return absl::OkStatus();

@@ -29,19 +29,16 @@ struct BatchReaderOptions {
   int world_size = 1;
   uint64_t seed = 0;
   bool shuffle = true;       // A new order in every epoch; else the order of the sources.
-  bool drop_last = true;     // Leaves out the last images of an epoch that do not fill a batch; else they are a smaller batch.
   int threads = 1;           // Reader threads. >= 1.
   int prefetch_batches = 4;  // Batches read ahead at most, those being read included. >= 1.
   int64_t first_step = 0;    // Step of the first Next(). A reader opened at t goes on exactly as one that has delivered t batches.
-  int64_t step_count = -1;   // Next() ends after this many batches; -1: never.
-  bool as_bytes = false;     // Images as uint8 NCHW, not normalised (the caller does it on its device); else float32.
 };
 
 // This rank's slice of one global batch.
 struct Batch {
   int64_t step = 0;                    // Counts batches over all epochs, from 0.
   int64_t epoch = 0;                   // step div steps_per_epoch.
-  at::Tensor images;                   // n x channels x size x size, float32 in [-1, 1] (or uint8), on the CPU. n may be 0.
+  at::Tensor images;                   // n x channels x size x size, float32 in [-1, 1], on the CPU. n may be 0.
   std::vector<int64_t> labels;         // n class ids.
   std::vector<int32_t> sources;        // n indices into the sources.
   std::vector<int64_t> image_indices;  // n image numbers in their source.
@@ -53,28 +50,23 @@ struct Batch {
 // Epoch e of all N images of all sources has one order, a permutation of (seed, e) that every rank computes alike. Step b of the epoch
 // takes places [b*B, (b+1)*B), of which rank r of R takes [b*B + B*r/R, b*B + B*(r+1)/R): sizes differ by at most one. Augmentation is
 // keyed by (seed, epoch, image). So what a step sees follows from the options alone, never from threads or time; with another world_size
-// the global batches are the same.
+// the global batches are the same. The last images of an epoch that do not fill a batch are left out.
 //
 // Next() is for one thread at a time; the destructor stops the threads (after the image at hand) and must not run beside Next().
 class BatchReader {
  public:
   // Errors: INVALID_ARGUMENT naming field, value and range: options out of range, no source, sources of different size or channels,
-  // class_ids of another length than the identities, fewer images than one batch with drop_last.
+  // class_ids of another length than the identities, fewer images than one batch.
   static absl::StatusOr<std::unique_ptr<BatchReader>> Create(std::vector<BatchSource> sources, const BatchReaderOptions& options);
   virtual ~BatchReader() = default;
 
-  // The next batch, waiting for it if need be. Errors: OUT_OF_RANGE after step_count batches; else that of the batch's first image that
-  // cannot be read, with its name. After an error every call returns it again.
+  // The next batch, waiting for it if need be. Errors: that of the batch's first image that cannot be read, with its name. After an error
+  // every call returns it again.
   virtual absl::StatusOr<Batch> Next() = 0;
 
-  // Step of the batch that Next() returns next: with the options, the whole position of the reader.
-  virtual int64_t next_step() const = 0;
   virtual int64_t steps_per_epoch() const = 0;
-  virtual int64_t images_per_epoch() const = 0;  // Over all ranks, without those left out by drop_last.
-  virtual int image_size() const = 0;
-  virtual int channels() const = 0;
-  // Images left out so far by skip_unreadable, in delivered batches of this rank.
-  virtual int64_t skipped() const = 0;
+  // Images of a step over all ranks, those left out by skip_unreadable included.
+  virtual int64_t batch_size() const = 0;
 };
 
 }  // namespace myriad

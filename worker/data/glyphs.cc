@@ -1,5 +1,4 @@
 #include "worker/data/glyphs.h"
-#include "head/keyed_permutation.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "head/keyed_permutation.h"
 #include "worker/data/dataset_writer.h"
 #include "worker/data/font_face.h"
 #include "worker/data/glyph_picture.h"

@@ -31,13 +31,6 @@ void NormalizeImage(const uint8_t* in, int size, int channels, float* out) {
   }
 }
 
-void TransposeImage(const uint8_t* in, int size, int channels, uint8_t* out) {
-  const int64_t count = int64_t{size} * size;
-  for (int c = 0; c < channels; ++c) {
-    for (int64_t i = 0; i < count; ++i) *out++ = in[i * channels + c];
-  }
-}
-
 absl::StatusOr<at::Tensor> ReadImages(const Dataset& dataset, absl::Span<const int64_t> images, int threads) {
   at::Tensor out;
   try {

@@ -14,9 +14,6 @@ namespace myriad {
 // One image from bytes (HWC) to the network's values: out[c][y][x] = (in[y][x][c]/255 - 0.5)/0.5, channels x size x size floats.
 void NormalizeImage(const uint8_t* in, int size, int channels, float* out);
 
-// One image from HWC to CHW, values as they are.
-void TransposeImage(const uint8_t* in, int size, int channels, uint8_t* out);
-
 // The given images as float32 NCHW on the CPU, normalised, in order; no augmentation. For verification, a few hundred at a time.
 // Reads and decodes with up to `threads` threads. Requires: each index in [0, dataset.size()). Errors: that of the first image
 // that cannot be read.
