@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <numeric>
 #include <queue>
-#include <set>
 #include <system_error>
 #include <utility>
 
@@ -23,6 +22,9 @@ namespace myriad {
 namespace {
 
 constexpr int64_t kMergeBytes = 4 << 20;  // Gathered before they are written out.
+// No head has more: a file that says so is no rows file.
+constexpr int64_t kLargestDim = 65536;
+constexpr int64_t kMostSlots = 16;
 
 int64_t LoadId(const char* bytes, int64_t index) {
   int64_t id;
@@ -230,9 +232,10 @@ absl::Status HeadRowsReader::AddFile(const std::string& path) {
       ids->info->type == TensorType::kI64 && weights->info->type == TensorType::kF32 && slots->info->type == TensorType::kF32;
   if (!types_fit || ids->info->shape.size() != 1 || weight_shape.size() != 2 || slot_shape.size() != 2 ||
       weight_shape[0] != ids->info->shape[0] || slot_shape[0] != ids->info->shape[0] || weight_shape[1] < 1 ||
-      slot_shape[1] % weight_shape[1] != 0) {
+      weight_shape[1] > kLargestDim || slot_shape[1] % weight_shape[1] != 0 || slot_shape[1] / weight_shape[1] > kMostSlots) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": not a rows file: it needs class_ids I64 [n], weights F32 [n, D], slots F32 [n, slots * D]"));
+        absl::StrCat(path, ": not a rows file: it needs class_ids I64 [n], weights F32 [n, D], slots F32 [n, slots * D], with D up to ",
+                     kLargestDim, " and up to ", kMostSlots, " slots"));
   }
   const int dim = static_cast<int>(weight_shape[1]);
   const int slots_per_row = static_cast<int>(slot_shape[1] / dim);

@@ -53,14 +53,14 @@ class HeadRowsWriter {
 // Reads rows by class id through memory maps. Thread-safe.
 class HeadRowsReader {
  public:
-  // A row; valid while the reader lives.
+  // A row: a copy.
   struct Row {
     std::vector<float> weights;  // D.
     std::vector<float> slots;    // slots * D.
   };
 
   // Opens all files of the folder. Errors: NOT_FOUND (no rows file); DATA_LOSS naming the file: one of the set is missing, damaged, or its
-  // ids do not ascend; INVALID_ARGUMENT: another format.
+  // ids do not ascend; INVALID_ARGUMENT: another format, or D or slots out of range.
   static absl::StatusOr<std::unique_ptr<HeadRowsReader>> Open(const std::string& folder);
 
   const std::string& head() const { return head_; }

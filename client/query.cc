@@ -28,7 +28,7 @@ using Json = nlohmann::ordered_json;
 
 // What a person can read, and an answer that fits in memory.
 constexpr size_t kMostCosines = 32;
-constexpr int64_t kMostCenters = 1 << 20;
+constexpr int64_t kMostNumbers = 1 << 24;
 
 absl::string_view Name(DataType dtype) {
   switch (dtype) {
@@ -160,6 +160,7 @@ absl::StatusOr<absl::optional<IdentityCatalogue>> OpenCatalogue(const QueryOptio
 
 absl::StatusOr<std::vector<int64_t>> SelectClasses(const CenterSelection& selection, const HeadSpec& head,
                                                    const absl::optional<IdentityCatalogue>& catalogue) {
+  const int64_t most_centers = kMostNumbers / head.embedding_dim;
   std::vector<int64_t> classes;
   for (absl::string_view part : absl::StrSplit(selection.classes, ',', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
@@ -174,8 +175,9 @@ absl::StatusOr<std::vector<int64_t>> SelectClasses(const CenterSelection& select
         return absl::InvalidArgumentError(absl::StrCat("class ", id, " is not in [0, ", head.class_count, ") of head ", head.name));
       }
     }
-    if (last - first >= kMostCenters - static_cast<int64_t>(classes.size())) {
-      return absl::InvalidArgumentError(absl::StrCat("'", part, "': more than ", kMostCenters, " centers at once"));
+    if (last - first >= most_centers - static_cast<int64_t>(classes.size())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", part, "': more than ", most_centers, " centers of ", head.embedding_dim, " numbers at once"));
     }
     for (int64_t id = first; id <= last; ++id) classes.push_back(id);
   }

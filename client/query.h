@@ -31,8 +31,8 @@ struct CenterSelection {
   int shown_values = 8;                 // Of each center, in text; all when 0. JSON has all.
 };
 
-// Prints class centers and, for 2 to 32 of them, their cosines. Errors: as QueryHeads; also INVALID_ARGUMENT for what is no class id, and
-// for one outside [0, N); NOT_FOUND for a name that no identity has, or where there is no catalogue.
+// Prints class centers and, for 2 to 32 of them, their cosines. Errors: as QueryHeads; also INVALID_ARGUMENT for what is no class id, for
+// one outside [0, N), and for more than 2^24 numbers at once; NOT_FOUND for a name that no identity has, or where there is no catalogue.
 absl::Status QueryCenters(const QueryOptions& options, const CenterSelection& selection, std::ostream& out);
 
 }  // namespace myriad

@@ -52,8 +52,9 @@ absl::Status ReadStream(const ShardClient& shard, const CallPolicy& policy, bool
     if (ended.error_code() != grpc::StatusCode::UNAVAILABLE || (any && !restartable)) return Annotate(FromGrpcStatus(ended), shard.Name());
     unavailable_since = std::min(unavailable_since, absl::Now());
     if (absl::Now() - unavailable_since >= policy.shard_wait) {
-      return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": cannot be reached for ", absl::FormatDuration(policy.shard_wait),
-                                                         ": ", ended.error_message()));
+      const std::string since =
+          policy.shard_wait > absl::ZeroDuration() ? absl::StrCat(" for ", absl::FormatDuration(policy.shard_wait)) : "";
+      return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": cannot be reached", since, ": ", ended.error_message()));
     }
     absl::SleepFor(kBackoff);
   }

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <chrono>
+#include <deque>
+#include <exception>
 #include <map>
 #include <utility>
 
@@ -9,8 +11,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "client/head_client.h"
 #include "client/head_source.h"
+#include "client/row_transfer.h"
+#include "client/shard_calls.h"
 #include "client/shard_client.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/status.h"
@@ -51,21 +54,30 @@ class ShardSource : public HeadSource {
   }
 
   absl::StatusOr<std::vector<Center>> FetchCenters(const HeadSummary& head, absl::Span<const int64_t> class_ids) override {
+    try {
+      return Fetch(head, class_ids);
+    } catch (const std::exception& error) {  // LibTorch throws for want of memory.
+      return absl::ResourceExhaustedError(absl::StrCat(class_ids.size(), " centers: ", error.what()));
+    }
+  }
+
+ private:
+  absl::StatusOr<std::vector<Center>> Fetch(const HeadSummary& head, absl::Span<const int64_t> class_ids) const {
     if (static_cast<int>(head.shards.size()) != head.shard_count) {
       return absl::InvalidArgumentError(
           absl::StrCat("head ", head.spec.name, " has ", head.shard_count, " shards; --shards names ", head.shards.size(), " of them"));
     }
-    HeadClient::Options options;
-    options.head = head.spec;
-    // Reading needs no run's choices; these fit any head.
-    options.training.sampler.kind = SamplerOptions::Kind::kAll;
-    for (const HeadSummary::Shard& shard : head.shards) options.shard_addresses.push_back(shard.address);
-    options.step_deadline = timeout_;
-    options.shard_wait = timeout_;
-    absl::StatusOr<std::unique_ptr<HeadClient>> client = HeadClient::Create(options);
-    if (!client.ok()) return client.status();
+    // By their place in the head, not in the command.
+    std::deque<ShardClient> clients;
+    for (const HeadSummary::Shard& shard : head.shards) clients.emplace_back(shard.index, shard.address);
+    std::vector<ShardClient*> shards;
+    for (ShardClient& client : clients) shards.push_back(&client);
+    CallPolicy policy;
+    policy.deadline = timeout_;
+    policy.shard_wait = absl::ZeroDuration();  // Whoever asks may ask again.
+    policy.lost_code = absl::StatusCode::kUnavailable;
     std::vector<bool> exists;
-    const absl::StatusOr<at::Tensor> values = (*client)->FetchCenters(class_ids, &exists);
+    const absl::StatusOr<at::Tensor> values = RowTransfer(head.spec, shards, policy).Fetch(class_ids, &exists);
     if (!values.ok()) return values.status();
     std::vector<Center> centers;
     const float* data = values->const_data_ptr<float>();
@@ -76,7 +88,6 @@ class ShardSource : public HeadSource {
     return centers;
   }
 
- private:
   absl::StatusOr<v1::ListHeadsResponse> List(ShardClient& shard) const {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout_));

@@ -137,6 +137,14 @@ TEST(HeadRowsTest, DamageIsToldByFile) {
   EXPECT_THAT(HeadRowsReader::Open(dir.path()).status().message(), HasSubstr(path + ": damaged: class id 4 of row 1 follows 4"));
   WriteRowsFile(path, {4, 5}, 2, "five");
   EXPECT_EQ(HeadRowsReader::Open(dir.path()).status().code(), absl::StatusCode::kInvalidArgument);
+  // No row, so a width of any size takes no byte; as an int it would be 0.
+  auto writer = SafetensorsWriter::Create(path,
+                                          {{"class_ids", TensorType::kI64, {0}},
+                                           {"weights", TensorType::kF32, {0, int64_t{1} << 32}},
+                                           {"slots", TensorType::kF32, {0, int64_t{1} << 32}}},
+                                          {{"head", "faces"}, {"committed_steps", "5"}});
+  ASSERT_TRUE(writer.ok() && (*writer)->Finish().ok());
+  EXPECT_EQ(HeadRowsReader::Open(dir.path()).status().code(), absl::StatusCode::kInvalidArgument);
   WriteRowsFile(path, {4, 5}, 2, "5");
   const std::string whole = ReadText(path);
   WriteText(path, whole.substr(0, whole.size() - 1));

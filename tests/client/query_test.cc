@@ -299,6 +299,36 @@ TEST(QueryTest, AServerThatHangsIsGivenUpAfterTheTimeout) {
   options.timeout = absl::Milliseconds(20);
   std::ostringstream out;
   EXPECT_THAT(std::string(QueryHeads(options, out).message()), HasSubstr(shard.address() + " does not answer (waited up to 20ms)"));
+
+  // The centers too, and no longer than that.
+  FakeShard fetched;
+  fetched.list_heads = [](grpc::ServerContext*, const v1::ListHeadsRequest&, v1::ListHeadsResponse* response) {
+    *response->add_heads() = Info();
+    return absl::OkStatus();
+  };
+  fetched.fetch_centers = [](grpc::ServerContext* context, const v1::FetchCentersRequest&, grpc::ServerWriter<v1::FetchCentersResponse>*) {
+    return FakeShard::WaitForCancel(context);
+  };
+  options.shards = {fetched.address()};
+  options.timeout = absl::Seconds(1);
+  const absl::Status status = QueryCenters(options, Classes("1"), out);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(fetched.address() + "): no answer within 1s"));
+}
+
+TEST(QueryTest, AnAnswerThatDoesNotFitInMemoryIsRefused) {
+  TempDir dir;
+  const auto folder = RunFolder::Create(dir.File("run"));
+  ASSERT_TRUE(folder.ok() && folder->WriteConfig(config::v1::JobConfig()).ok());
+  v1::HeadInfo info = Info();
+  info.mutable_head()->set_class_count(int64_t{1} << 30);
+  info.mutable_head()->set_embedding_dim(512);
+  ASSERT_TRUE(folder->WriteHeadInfo(info).ok());
+  QueryOptions options;
+  options.run_dir = folder->path();
+  std::ostringstream out;
+  EXPECT_THAT(std::string(QueryCenters(options, Classes("0-32768"), out).message()),
+              HasSubstr("'0-32768': more than 32768 centers of 512 numbers at once"));
 }
 
 }  // namespace
