@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "client/backbone_limits.h"
 #include "client/field_path.h"
 #include "client/job_config.h"
 #include "client/job_rules.h"
@@ -184,6 +185,15 @@ absl::Status CheckRest(const JobConfig& config) {
     return Invalid(absl::StrCat("training.batch_size is ", training.batch_size(), "; it must be >= ", parts, ": local.workers ",
                                 config.local().workers(), " x training.accumulation ", training.accumulation()));
   }
+  for (int i = 0; training.accumulation() > 1 && i < config.heads_size(); ++i) {
+    if (config.heads(i).training().placement() != v1::PLACEMENT_WORKER) continue;
+    return Invalid(absl::StrCat("training.accumulation is ", training.accumulation(), "; it must be 1 where logits are computed at the ",
+                                "workers: heads[", i, "].training.placement is PLACEMENT_WORKER"));
+  }
+  if (training.steps() > 0 && config.schedule().warmup_steps() > training.steps()) {
+    return Invalid(absl::StrCat("schedule.warmup_steps is ", config.schedule().warmup_steps(), "; the whole run has training.steps ",
+                                training.steps()));
+  }
   double last = 0;
   for (double epoch : config.schedule().step().milestone_epochs()) {
     if (epoch <= last) return Invalid(absl::StrCat("schedule.step.milestone_epochs has ", epoch, " after ", last, "; they must increase"));
@@ -216,7 +226,13 @@ absl::Status FillDefaults(JobConfig* config) {
 
 absl::Status ResolveWithData(const DataFacts& facts, JobConfig* config) {
   BackboneConfig* backbone = config->mutable_backbone();
-  if (backbone->image_size() == 0) backbone->set_image_size(facts.image_size);
+  if (backbone->image_size() == 0 && facts.image_size != 0) {
+    if (facts.image_size < kImageSizes.low || facts.image_size > kImageSizes.high) {
+      return Invalid(absl::StrCat("the images of the first data set have ", facts.image_size, " pixels; choose backbone.image_size in [",
+                                  kImageSizes.low, ", ", kImageSizes.high, "], to which they are scaled"));
+    }
+    backbone->set_image_size(facts.image_size);
+  }
   if (backbone->channels() == 0) backbone->set_channels(facts.channels);
   for (int i = 0; i < config->heads_size(); ++i) {
     HeadConfig* head = config->mutable_heads(i);

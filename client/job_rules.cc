@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 
 #include "absl/strings/str_cat.h"
+#include "client/backbone_limits.h"
 
 namespace myriad {
 namespace {
@@ -21,6 +22,9 @@ constexpr double kTwoTo40 = 1099511627776.0;
 
 constexpr FieldRule Default(const char* path, const char* fallback) { return {path, fallback}; }
 constexpr FieldRule Between(const char* path, const char* fallback, double low, double high) { return {path, fallback, low, high}; }
+constexpr FieldRule Between(const char* path, const char* fallback, SizeRange range) {
+  return Between(path, fallback, range.low, range.high);
+}
 constexpr FieldRule Above(const char* path, const char* fallback, double low, double high = kInfinity) {
   return {path, fallback, low, high, /*low_included=*/false};
 }
@@ -34,7 +38,7 @@ constexpr FieldRule Inside(const char* path, const char* fallback, double low, d
 // The order matters once: a head's optimizer takes the backbone optimizer's numbers in job_defaults.cc, after all of these.
 constexpr FieldRule kRules[] = {
     Between("heads.spec.class_count", nullptr, 1, kTwoTo40),
-    Between("heads.spec.embedding_dim", nullptr, 1, 65536),
+    Between("heads.spec.embedding_dim", nullptr, kEmbeddingDims),
     Default("heads.spec.weight_dtype", "DATA_TYPE_FLOAT32"),
     Default("heads.spec.slot_dtype", "DATA_TYPE_FLOAT32"),
     Above("heads.spec.initial_deviation", "0.01", 0),
@@ -59,11 +63,11 @@ constexpr FieldRule kRules[] = {
     Between("datasets.augmentation.max_brightness_change", nullptr, 0, 1),
     Between("datasets.augmentation.max_contrast_change", nullptr, 0, 1),
     Between("datasets.augmentation.erase_probability", nullptr, 0, 1),
-    Between("backbone.small_resnet.width", "16", 1, 1024),
+    Between("backbone.small_resnet.width", "16", kSmallResNetWidths),
     Between("backbone.iresnet.depth", "50", 18, 100),
     HalfOpen("backbone.iresnet.dropout", nullptr, 0, 1),
-    Between("backbone.embedding_dim", nullptr, 1, 65536),
-    Between("backbone.image_size", nullptr, 1, 4096),
+    Between("backbone.embedding_dim", nullptr, kEmbeddingDims),
+    Between("backbone.image_size", nullptr, kImageSizes),
     Between("backbone.channels", nullptr, 1, 3),
     HalfOpen("backbone_optimizer.momentum", "0.9", 0, 1),
     Between("backbone_optimizer.weight_decay", "5e-4", 0, kInfinity),

@@ -162,6 +162,9 @@ TEST(JobConfigTest, BadTextIsToldByLineAndColumn) {
       {"heads {} heads { training { scale: -3 } }", "heads[1].training.scale is -3; it must be in (0, 1024]"},
       {"verifications { false_accept_rates: [0.1, 1] }", "verifications[0].false_accept_rates[1] is 1; it must be in (0, 1)"},
       {"backbone_optimizer { momentum: 1 }", "backbone_optimizer.momentum is 1; it must be in [0, 1)"},
+      {"backbone { small_resnet { width: 2 } }", "backbone.small_resnet.width is 2; it must be in [4, 512]"},
+      {"backbone { image_size: 8 }", "backbone.image_size is 8; it must be in [16, 1024]"},
+      {"backbone { image_size: 2000 }", "backbone.image_size is 2000; it must be in [16, 1024]"},
       {"datasets { augmentation { max_shift: 0.6 } }", "datasets[0].augmentation.max_shift is 0.6; it must be in [0, 0.5]"},
   };
   for (const Bad& bad : cases) {
@@ -193,6 +196,11 @@ TEST(JobConfigTest, FieldsThatDoNotFitEachOtherAreNamed) {
       {head + data + "backbone { iresnet { depth: 51 } }", "backbone.iresnet.depth is 51; it must be 18, 34, 50 or 100"},
       {head + data + "backbone { small_resnet {} channels: 2 }", "backbone.channels is 2; it must be 1 or 3"},
       {head + data + net + "local { workers: 4 } training { batch_size: 7 accumulation: 2 }", "training.batch_size is 7; it must be >= 8"},
+      {head + data + net + "schedule { warmup_steps: 11 } training { steps: 10 }",
+       "schedule.warmup_steps is 11; the whole run has training.steps 10"},
+      {"heads { spec { name: \"a\" } training { placement: PLACEMENT_WORKER } } " + data + net + "training { accumulation: 2 }",
+       "training.accumulation is 2; it must be 1 where logits are computed at the workers: heads[0].training.placement is "
+       "PLACEMENT_WORKER"},
       {head + data + net + "schedule { step { milestone_epochs: [2, 2] } }", "schedule.step.milestone_epochs has 2 after 2"},
       {head + data + net + "verifications {}", "verifications[0].path is empty"},
       {head + data + net + "verifications { path: \"x/v\" } verifications { path: \"y/v\" }", "verifications[1].name is v"},
@@ -228,6 +236,8 @@ TEST(JobConfigTest, SetReachesEveryKindOfField) {
            "schedule.step.milestone_epochs[2]=5",
            "schedule.step.milestone_epochs[0]=1",
            "backbone_optimizer.momentum=0",
+           "verifications[0].path=d",
+           "verifications=[]",
            "seed=18446744073709551615",
        }) {
     const absl::Status status = SetField(assignment, &config);
@@ -249,6 +259,7 @@ TEST(JobConfigTest, SetReachesEveryKindOfField) {
   EXPECT_TRUE(config.backbone_optimizer().has_momentum());
   EXPECT_EQ(config.backbone_optimizer().momentum(), 0.0);
   EXPECT_EQ(config.seed(), 18446744073709551615u);
+  EXPECT_EQ(config.verifications_size(), 0) << "[] clears a repeated field";
   // A oneof takes the member that was named last.
   EXPECT_TRUE(SetField("heads[0].training.cosface.margin=0.4", &config).ok());
   EXPECT_FALSE(config.heads(0).training().has_arcface());
@@ -333,6 +344,9 @@ TEST(JobConfigTest, DataThatDoesNotFitTheJobIsRefused) {
   DataFacts facts = Facts(9);
   facts.image_size = 0;
   EXPECT_THAT(std::string(ResolveWithData(facts, &refused).message()), HasSubstr("backbone.image_size"));
+  facts.image_size = 4000;
+  EXPECT_THAT(std::string(ResolveWithData(facts, &refused).message()),
+              HasSubstr("the images of the first data set have 4000 pixels; choose backbone.image_size in [16, 1024]"));
 }
 
 }  // namespace

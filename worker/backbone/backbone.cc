@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/backbone_limits.h"
 #include "worker/backbone/networks.h"
 #include "worker/torch_errors.h"
 
@@ -19,16 +20,18 @@ namespace {
 constexpr at::MemoryFormat kMemoryFormat = at::MemoryFormat::ChannelsLast;
 
 absl::Status Validate(const BackboneSpec& spec) {
-  const auto in_range = [](const char* field, double value, double low, double high) {
-    if (value >= low && value <= high) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("backbone ", field, " is ", value, "; it must be in [", low, ", ", high, "]"));
+  const auto in_range = [](const char* field, int value, SizeRange range) {
+    if (value >= range.low && value <= range.high) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("backbone ", field, " is ", value, "; it must be in [", range.low, ", ", range.high, "]"));
   };
-  absl::Status status = in_range("embedding_dim", spec.embedding_dim, 1, 65536);
-  if (status.ok()) status = in_range("image_size", spec.image_size, 16, 1024);
+  absl::Status status = in_range("embedding_dim", spec.embedding_dim, kEmbeddingDims);
+  if (status.ok()) status = in_range("image_size", spec.image_size, kImageSizes);
   if (status.ok() && spec.channels != 1 && spec.channels != 3) {
     status = absl::InvalidArgumentError(absl::StrCat("backbone channels is ", spec.channels, "; it must be 1 or 3"));
   }
-  if (status.ok() && spec.network == BackboneSpec::Network::kSmallResNet) status = in_range("small_resnet.width", spec.width, 4, 512);
+  if (status.ok() && spec.network == BackboneSpec::Network::kSmallResNet)
+    status = in_range("small_resnet.width", spec.width, kSmallResNetWidths);
   if (status.ok() && spec.network == BackboneSpec::Network::kIResNet) {
     if (spec.depth != 18 && spec.depth != 34 && spec.depth != 50 && spec.depth != 100) {
       status = absl::InvalidArgumentError(absl::StrCat("backbone iresnet.depth is ", spec.depth, "; it must be 18, 34, 50 or 100"));
