@@ -356,8 +356,6 @@ absl::Status Run(const BenchHeadOptions& options, std::ostream& out) {
   servers.server_binary = options.server_binary;
   servers.count = options.shards;
   servers.threads_per_server = figures.threads_per_server;
-  // Idle threads must not spin on cores that others compute on.
-  servers.environment = {{"OMP_WAIT_POLICY", "PASSIVE"}, {"GOMP_SPINCOUNT", "0"}};
   absl::StatusOr<std::unique_ptr<LocalShards>> shards = LocalShards::Start(servers);
   if (!shards.ok()) return shards.status();
   if (absl::Status status = CheckSmallSteps((*shards)->addresses(), options.placement); !status.ok()) return status;

@@ -42,7 +42,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 }
 
 // Runs in the child between fork and exec: async-signal-safe calls only. Returns only on an error, with errno set.
-void BecomeProgram(pid_t parent, int stdout_fd, int stderr_fd, char* const* arguments, char* const* environment) {
+void BecomeProgram(pid_t parent, int stdout_fd, int stderr_fd, int inherited_fd, char* const* arguments, char* const* environment) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // The parent died before prctl.
@@ -52,6 +52,7 @@ void BecomeProgram(pid_t parent, int stdout_fd, int stderr_fd, char* const* argu
   for (int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(number, SIG_DFL);
   if (stdout_fd >= 0 && ::dup2(stdout_fd, STDOUT_FILENO) < 0) return;
   if (stderr_fd >= 0 && ::dup2(stderr_fd, STDERR_FILENO) < 0) return;
+  if (inherited_fd >= 0 && ::fcntl(inherited_fd, F_SETFD, 0) != 0) return;
   ::execve(arguments[0], arguments, environment);
 }
 
@@ -92,7 +93,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(const Options&
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    BecomeProgram(parent, options.stdout_fd >= 0 ? options.stdout_fd : log_fd, log_fd, argument_pointers.data(),
+    BecomeProgram(parent, options.stdout_fd >= 0 ? options.stdout_fd : log_fd, log_fd, options.inherited_fd, argument_pointers.data(),
                   environment_pointers.data());
     const int reason = errno;
     (void)!::write(report[1], &reason, sizeof(reason));
@@ -179,6 +180,23 @@ absl::optional<size_t> WaitForAnyExit(absl::Span<ChildProcess* const> children, 
     if (ready < 0) return absl::nullopt;
   }
 }
+
+void WaitForAllExits(absl::Span<const std::unique_ptr<ChildProcess>> children, absl::Duration timeout,
+                     const std::function<bool()>& give_up) {
+  constexpr absl::Duration kGiveUpPoll = absl::Milliseconds(100);
+  const absl::Time deadline = absl::Now() + timeout;
+  while (!(give_up && give_up())) {
+    std::vector<ChildProcess*> running;
+    for (const std::unique_ptr<ChildProcess>& child : children) {
+      if (!child->Poll().has_value()) running.push_back(child.get());
+    }
+    const absl::Duration left = deadline - absl::Now();
+    if (running.empty() || left <= absl::ZeroDuration()) return;
+    WaitForAnyExit(running, std::min(kGiveUpPoll, left));
+  }
+}
+
+std::vector<std::pair<std::string, std::string>> QuietOpenMp() { return {{"OMP_WAIT_POLICY", "PASSIVE"}, {"GOMP_SPINCOUNT", "0"}}; }
 
 std::string LastLines(const std::string& path, int count) {
   constexpr std::streamoff kLargestRead = 64 << 10;

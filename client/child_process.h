@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,15 +26,17 @@ struct ProcessExit {
 };
 
 // A process that this one started. It has its own process group (a terminal's Ctrl-C reaches the parent alone, which then decides the
-// order), default signal handlers, and the kernel kills it when its parent is gone, however that ended. Thread-compatible.
+// order), the default action of the signals that stop a process, and the kernel kills it when its parent is gone, however that ended.
+// Thread-compatible.
 class ChildProcess {
  public:
   struct Options {
     std::vector<std::string> arguments;  // The program's path, then its arguments. No search in PATH, no shell.
     // Set on top of this process's environment.
     std::vector<std::pair<std::string, std::string>> environment;
-    std::string log_path;  // stdout and stderr are appended to this file (made if missing). Both are inherited when empty.
-    int stdout_fd = -1;    // If >= 0, stdout goes there instead (for example a pipe that the parent copies to a terminal). Not closed.
+    std::string log_path;   // stdout and stderr are appended to this file (made if missing). Both are inherited when empty.
+    int stdout_fd = -1;     // If >= 0, stdout goes there instead (for example a pipe that the parent copies to a terminal). Not closed.
+    int inherited_fd = -1;  // If >= 0, the child has it too, under the same number. Not closed.
   };
 
   // Starts it. The kernel ties its life to the calling THREAD: call from one that lives until the child is gone.
@@ -71,6 +74,17 @@ class ChildProcess {
 // Waits until one of `children` has ended and returns its index (the first, if several); nullopt after `timeout` or when a signal handler
 // of this process ran.
 absl::optional<size_t> WaitForAnyExit(absl::Span<ChildProcess* const> children, absl::Duration timeout);
+
+// Waits until all of `children` have ended; gives up after `timeout`, or when `give_up` says so (never if empty; asked every 100 ms, and at
+// once when a signal handler of this process ran).
+void WaitForAllExits(absl::Span<const std::unique_ptr<ChildProcess>> children, absl::Duration timeout,
+                     const std::function<bool()>& give_up);
+
+// How much is shown of the log of a process that ended badly.
+inline constexpr int kShownLogLines = 20;
+
+// Threads that wait must not spin where processes take turns on the same cores: for ChildProcess::Options::environment.
+std::vector<std::pair<std::string, std::string>> QuietOpenMp();
 
 // The last `count` lines of a file, each ended by a newline; "" if it cannot be read. Reads at most the last 64 KiB.
 std::string LastLines(const std::string& path, int count);

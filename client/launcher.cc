@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -29,7 +30,6 @@
 namespace myriad {
 namespace {
 
-constexpr int kShownLogLines = 20;
 // The exit code of a worker when another process of the run went first.
 constexpr int kExitPeerLost = 3;
 // How often stop_requests is asked even if no signal interrupted the wait.
@@ -39,24 +39,41 @@ constexpr absl::Duration kBlamePause = absl::Seconds(5);
 
 using Environment = std::vector<std::pair<std::string, std::string>>;
 
-// Threads that wait must not spin: workers and servers take turns on the same cores.
-Environment QuietOpenMp() { return {{"OMP_WAIT_POLICY", "PASSIVE"}, {"GOMP_SPINCOUNT", "0"}}; }
+// A socket that listens at a port of 127.0.0.1. Made here and inherited by worker 0, whose store accepts there: a port that were only
+// looked for here might be somebody else's by the time that worker 0 listens.
+class StoreSocket {
+ public:
+  StoreSocket() = default;
+  ~StoreSocket() { Close(); }
+  StoreSocket(const StoreSocket&) = delete;
+  StoreSocket& operator=(const StoreSocket&) = delete;
 
-// A port that was free a moment ago: the store of the workers listens there.
-absl::StatusOr<int> PickFreePort() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return ErrnoStatus(errno, "socket");
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  const bool ok =
-      ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 && ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  const int error = errno;
-  ::close(fd);
-  if (!ok) return ErrnoStatus(error, "a free port of 127.0.0.1");
-  return ntohs(address.sin_port);
-}
+  absl::Status Open() {
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd_ < 0) return ErrnoStatus(errno, "socket");
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    sockaddr* const any = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(fd_, any, size) != 0 || ::listen(fd_, SOMAXCONN) != 0 || ::getsockname(fd_, any, &size) != 0) {
+      return ErrnoStatus(errno, "a free port of 127.0.0.1");
+    }
+    port_ = ntohs(address.sin_port);
+    return absl::OkStatus();
+  }
+  // Worker 0 has it now: a connection must end with it.
+  void Close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+  int fd() const { return fd_; }
+  int port() const { return port_; }
+
+ private:
+  int fd_ = -1;
+  int port_ = 0;
+};
 
 absl::Status CheckBeforeStart(const LaunchOptions& options) {
   for (const std::string& binary : {options.server_binary, options.worker_binary}) {
@@ -83,7 +100,7 @@ std::string Count(int count, absl::string_view what) { return absl::StrCat(count
 // One run under way. Its members go in the order that stops things well: workers, the copy of their output, servers.
 class Run {
  public:
-  Run(const LaunchOptions& options, RunFolder folder) : options_(options), folder_(std::move(folder)) {}
+  Run(const LaunchOptions& options, const RunFolder& folder) : options_(options), folder_(folder), terminal_(options.output_fd) {}
 
   absl::Status Start();
   // Until all workers have ended well, or one process has not.
@@ -92,11 +109,12 @@ class Run {
 
  private:
   int stop_requests() const { return options_.stop_requests ? options_.stop_requests() : 0; }
-  absl::Status StartWorker(int rank, int port);
+  absl::Status StartWorker(int rank, const StoreSocket& store);
   absl::Status Failure();
 
   const LaunchOptions& options_;
   const RunFolder folder_;
+  TerminalWriter terminal_;
   ThreadDivision threads_;
   std::unique_ptr<LocalShards> shards_;
   std::unique_ptr<OutputCopy> output_;
@@ -107,9 +125,9 @@ absl::Status Run::Start() {
   const int servers = options_.config.local().shards();
   const int workers = options_.config.local().workers();
   threads_ = DivideThreads(options_.cores, servers, workers);
-  WriteToTerminal(options_.output_fd, absl::StrCat(Count(options_.cores, "core"), ": ", Count(servers, "shard"), " x ",
-                                                   Count(threads_.per_server, "thread"), ", ", Count(workers, "worker"), " x ",
-                                                   Count(threads_.per_worker, "thread"), "; run folder ", folder_.path(), "\n"));
+  terminal_.Write(absl::StrCat(Count(options_.cores, "core"), ": ", Count(servers, "shard"), " x ", Count(threads_.per_server, "thread"),
+                               ", ", Count(workers, "worker"), " x ", Count(threads_.per_worker, "thread"), "; run folder ", folder_.path(),
+                               "\n"));
 
   LocalShards::Options shards;
   shards.server_binary = options_.server_binary;
@@ -117,24 +135,25 @@ absl::Status Run::Start() {
   shards.threads_per_server = threads_.per_server;
   shards.max_rows = options_.config.local().max_rows();
   shards.log_dir = JoinPath(folder_.path(), "logs");
-  shards.environment = QuietOpenMp();
   shards.should_stop = [this] { return stop_requests() > 0; };
+  shards.should_kill = [this] { return stop_requests() > 1; };
   absl::StatusOr<std::unique_ptr<LocalShards>> started = LocalShards::Start(shards);
   if (!started.ok()) return started.status();
   shards_ = *std::move(started);
 
-  absl::StatusOr<std::unique_ptr<OutputCopy>> output = OutputCopy::Start(options_.output_fd, folder_.worker_log_path(0));
+  absl::StatusOr<std::unique_ptr<OutputCopy>> output = OutputCopy::Start(&terminal_, folder_.worker_log_path(0));
   if (!output.ok()) return output.status();
   output_ = *std::move(output);
-  const absl::StatusOr<int> port = PickFreePort();
-  if (!port.ok()) return port.status();
+  StoreSocket store;
+  if (absl::Status status = store.Open(); !status.ok()) return status;
   for (int rank = 0; rank < workers; ++rank) {
-    if (absl::Status status = StartWorker(rank, *port); !status.ok()) return status;
+    if (absl::Status status = StartWorker(rank, store); !status.ok()) return status;
+    if (rank == 0) store.Close();
   }
   return absl::OkStatus();
 }
 
-absl::Status Run::StartWorker(int rank, int port) {
+absl::Status Run::StartWorker(int rank, const StoreSocket& store) {
   ChildProcess::Options process;
   process.arguments = {options_.worker_binary,
                        "train",
@@ -156,14 +175,18 @@ absl::Status Run::StartWorker(int rank, int port) {
            {"WORLD_SIZE", workers},
            {"LOCAL_WORLD_SIZE", workers},
            {"MASTER_ADDR", "127.0.0.1"},
-           {"MASTER_PORT", absl::StrCat(port)},
+           {"MASTER_PORT", absl::StrCat(store.port())},
            // Of a torchrun around this command: its store is not this run's.
            {"TORCHELASTIC_USE_AGENT_STORE", "False"},
        }) {
     process.environment.emplace_back(name, value);
   }
   process.log_path = folder_.worker_log_path(rank);
-  if (rank == 0) process.stdout_fd = output_->write_fd();
+  if (rank == 0) {
+    process.stdout_fd = output_->write_fd();
+    process.inherited_fd = store.fd();
+    process.arguments.insert(process.arguments.end(), {"--store-fd", absl::StrCat(store.fd())});
+  }
   absl::StatusOr<std::unique_ptr<ChildProcess>> worker = ChildProcess::Spawn(process);
   if (!worker.ok()) return worker.status();
   workers_.push_back(*std::move(worker));
@@ -196,18 +219,23 @@ absl::Status Run::Failure() {
     std::string name;
     ChildProcess* process;
     ProcessExit exit;
+    absl::StatusCode code;
   };
   absl::optional<Ended> worst;
   int worst_blame = 0;
   std::vector<ChildProcess*> running;
   const auto consider = [&](const std::string& name, ChildProcess* process, bool is_server) {
     const absl::optional<ProcessExit> exit = process->Poll();
-    if (!exit.has_value()) return running.push_back(process);
+    // A server that a worker has given up is gone, or will not go.
+    if (!exit.has_value() && !is_server) running.push_back(process);
+    if (!exit.has_value()) return;
     if (!is_server && exit->ok()) return;
     const bool blames_peer = exit->signal == 0 && exit->code == kExitPeerLost;
     const int blame = is_server ? 3 : blames_peer ? 1 : 2;
     if (blame <= worst_blame) return;
-    worst = Ended{name, process, *exit};
+    // A worker that ends by itself with another code says what is wrong: that will not go away.
+    const bool lost = is_server || blames_peer || exit->signal != 0;
+    worst = Ended{name, process, *exit, lost ? absl::StatusCode::kDataLoss : absl::StatusCode::kInternal};
     worst_blame = blame;
   };
   const absl::Time deadline = absl::Now() + kBlamePause;
@@ -221,23 +249,13 @@ absl::Status Run::Failure() {
   // Everything that it wrote is in its log before the log is read.
   if (!workers_.empty() && worst->process == workers_[0].get()) output_.reset();
   const std::string& log = worst->process->log_path();
-  return absl::InternalError(
-      absl::StrCat(worst->name, " ", worst->exit.Describe(), "; the end of ", log, ":\n", LastLines(log, kShownLogLines)));
+  return absl::Status(worst->code,
+                      absl::StrCat(worst->name, " ", worst->exit.Describe(), "; the end of ", log, ":\n", LastLines(log, kShownLogLines)));
 }
 
 void Run::StopWorkers() {
   for (const auto& worker : workers_) worker->Signal(SIGTERM);
-  const absl::Time deadline = absl::Now() + options_.stop_grace;
-  const auto all_gone = [this] {
-    return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->Poll().has_value(); });
-  };
-  while (!all_gone() && stop_requests() < 2 && absl::Now() < deadline) {
-    std::vector<ChildProcess*> running;
-    for (const auto& worker : workers_) {
-      if (!worker->Poll().has_value()) running.push_back(worker.get());
-    }
-    WaitForAnyExit(running, std::min(kStopPoll, deadline - absl::Now()));
-  }
+  WaitForAllExits(workers_, options_.stop_grace, [this] { return stop_requests() > 1; });
   for (const auto& worker : workers_) worker->Terminate(absl::ZeroDuration());
 }
 
@@ -251,12 +269,17 @@ absl::Status LaunchTraining(const LaunchOptions& options) {
   if (absl::Status status = CheckBeforeStart(options); !status.ok()) return status;
   absl::StatusOr<RunFolder> folder = RunFolder::Create(options.config.run_dir());
   if (!folder.ok()) return folder.status();
-  if (absl::Status status = folder->WriteConfig(options.config); !status.ok()) return status;
-  Run run(options, *std::move(folder));
-  absl::Status status = run.Start();
-  if (status.ok()) status = run.Watch();
-  run.StopWorkers();
-  return status;
+  absl::Status status = folder->WriteConfig(options.config);
+  if (status.ok()) {
+    Run run(options, *folder);
+    status = run.Start();
+    if (status.ok()) status = run.Watch();
+    run.StopWorkers();
+  }
+  // All processes are gone: nobody writes to the folder any more.
+  if (status.ok() || !folder->RemoveIfNothingWasReported()) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), absl::EndsWith(status.message(), "\n") ? "" : "; ",
+                                                  "no step was reported: run folder ", folder->path(), " is removed"));
 }
 
 }  // namespace myriad

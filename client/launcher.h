@@ -18,8 +18,8 @@ struct LaunchOptions {
   std::string device = "auto";  // Given to the workers.
   int cores = 1;                // Divided: cores / R threads a worker, cores / K a server, each at least 1.
   int output_fd = 1;            // Where the division and worker 0's stdout go. Not closed.
-  // How many times the user has asked to stop: at 1 workers, then servers, get SIGTERM and `stop_grace`; at 2 all are killed. Never when
-  // empty. A signal handler that makes it true is noticed at once.
+  // How many times the user has asked to stop: at 1 workers get SIGTERM and `stop_grace`, then servers a few seconds; at 2 all are killed.
+  // Never when empty. A signal handler that counts is noticed at once.
   std::function<int()> stop_requests;
   absl::Duration stop_grace = absl::Seconds(15);
 };
@@ -32,10 +32,12 @@ struct ThreadDivision {
 ThreadDivision DivideThreads(int cores, int servers, int workers);
 
 // Makes the run folder, starts the processes (logs in RUN/logs; worker 0's stdout also to `output_fd`), and waits until all workers have
-// ended well. No process is left when it returns, nor when this process is killed. Call from a thread that lives until then.
-// Errors: before anything is made: NOT_FOUND (a binary, a data folder), FAILED_PRECONDITION (the run folder is not empty). Then: INTERNAL
-// naming the process that ended first, how, and the last 20 lines of its log (the others are stopped); CANCELLED (`stop_requests`); others
-// of the system.
+// ended well. No process is left when it returns, nor when this process is killed. Call from a thread that lives until then. After an
+// error the run folder is removed again if no step was reported yet: the corrected command may name it again.
+// Errors: before anything is made: NOT_FOUND (a binary, a data folder), FAILED_PRECONDITION (the run folder is not empty). Then, naming the
+// process to blame, how it ended and the last 20 lines of its log (the others are stopped): INTERNAL (a worker or a starting server ended
+// with an error), DATA_LOSS (a server with its rows or a worker was lost: the run can be started again). CANCELLED (`stop_requests`);
+// others of the system.
 absl::Status LaunchTraining(const LaunchOptions& options);
 
 }  // namespace myriad

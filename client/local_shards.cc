@@ -2,22 +2,22 @@
 
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/file_util.h"
 
 namespace myriad {
 namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 constexpr absl::Duration kAddressPoll = absl::Milliseconds(10);
-constexpr int kShownLogLines = 20;
 
 std::string ServerName(int index) { return absl::StrCat("server-", index); }
 
@@ -39,8 +39,16 @@ absl::Status NotServing(int index, const ChildProcess& server, const std::string
 absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& options) {
   if (options.count < 1) return absl::InvalidArgumentError(absl::StrCat(options.count, " shards; at least 1"));
   std::unique_ptr<LocalShards> shards(new LocalShards());
-  std::string dir = (std::filesystem::temp_directory_path() / "myriad-shards-XXXXXX").string();
-  if (::mkdtemp(dir.data()) == nullptr) return absl::InternalError(absl::StrCat(dir, ": ", ::strerror(errno)));
+  shards->should_kill_ = options.should_kill;
+  std::error_code no_temporary;
+  const std::filesystem::path temporary = std::filesystem::temp_directory_path(no_temporary);
+  if (no_temporary) {
+    const char* const given = ::getenv("TMPDIR");
+    return absl::NotFoundError(
+        absl::StrCat("the folder for temporary files, TMPDIR ", given == nullptr ? "/tmp" : given, ": ", no_temporary.message()));
+  }
+  std::string dir = (temporary / "myriad-shards-XXXXXX").string();
+  if (::mkdtemp(dir.data()) == nullptr) return ErrnoStatus(errno, dir);
   shards->private_dir_ = dir;
   const std::string log_dir = options.log_dir.empty() ? dir : options.log_dir;
   const auto address_file = [&dir](int k) { return absl::StrCat(dir, "/", ServerName(k), ".address"); };
@@ -51,7 +59,7 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
     if (options.threads_per_server > 0)
       process.arguments.insert(process.arguments.end(), {"--threads", absl::StrCat(options.threads_per_server)});
     if (options.max_rows > 0) process.arguments.insert(process.arguments.end(), {"--max-rows", absl::StrCat(options.max_rows)});
-    process.environment = options.environment;
+    process.environment = QuietOpenMp();
     process.log_path = absl::StrCat(log_dir, "/", ServerName(k), ".log");
     absl::StatusOr<std::unique_ptr<ChildProcess>> server = ChildProcess::Spawn(process);
     if (!server.ok()) return server.status();
@@ -76,8 +84,7 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
 
 LocalShards::~LocalShards() {
   for (const std::unique_ptr<ChildProcess>& server : servers_) server->Signal(SIGTERM);
-  const absl::Time deadline = absl::Now() + kStopGrace;
-  for (const std::unique_ptr<ChildProcess>& server : servers_) server->Terminate(deadline - absl::Now());
+  WaitForAllExits(servers_, kStopGrace, should_kill_);
   servers_.clear();
   std::error_code ignored;  // What is left of a temporary folder harms nobody.
   if (!private_dir_.empty()) std::filesystem::remove_all(private_dir_, ignored);

@@ -5,7 +5,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,16 +23,16 @@ class LocalShards {
     int threads_per_server = 0;  // Compute threads; the server's default when 0.
     int64_t max_rows = 0;        // Per head and server; no limit when 0.
     std::string log_dir;         // For server-K.log. A private folder that goes with this object when empty.
-    std::vector<std::pair<std::string, std::string>> environment;
     absl::Duration start_timeout = absl::Seconds(60);
     std::function<bool()> should_stop;  // Asked while they start; true gives up. Never when empty.
+    std::function<bool()> should_kill;  // Asked while they stop; true kills them at once. Never when empty.
   };
 
   // Starts them and waits until all serve. Errors: NOT_FOUND (no such binary), INTERNAL naming the server that ended or did not come up,
-  // with its last log lines, CANCELLED (`should_stop`).
+  // with its last log lines, CANCELLED (`should_stop`); others of the system.
   static absl::StatusOr<std::unique_ptr<LocalShards>> Start(const Options& options);
 
-  // SIGTERM to all, a few seconds for a clean stop, then SIGKILL.
+  // SIGTERM to all, a few seconds for a clean stop (none once `should_kill`), then SIGKILL.
   ~LocalShards();
 
   // host:port of each, in order.
@@ -45,6 +44,7 @@ class LocalShards {
   LocalShards() = default;
 
   std::string private_dir_;
+  std::function<bool()> should_kill_;
   std::vector<std::unique_ptr<ChildProcess>> servers_;
   std::vector<std::string> addresses_;
 };

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -33,11 +34,15 @@ namespace {
 
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
+constexpr int kExitLost = 3;
 constexpr int kExitInterrupted = 130;
 constexpr char kServerBinaryHelp[] = "Path of myriad-server; default: the one that came with this program";
 
 // A verb's work, set by the subcommand that was named.
-using Verb = std::function<absl::Status()>;
+struct Verb {
+  std::function<absl::Status()> run;
+  int data_loss_code = kExitError;  // Exit code for DATA_LOSS.
+};
 
 // Signal handlers reach nothing else.
 std::atomic<int> stop_requests{0};
@@ -126,10 +131,14 @@ void AddTrain(CLI::App& app, Verb* verb) {
   train->add_option("--worker-binary", flags->worker_binary, "Path of myriad-worker; default: the one that came with this program");
   train->footer(
       "The run folder gets config.textproto (every default filled in), metrics.jsonl, logs/, backbone.safetensors and head/NAME/.\n"
-      "Ctrl-C stops the run; twice, at once. Exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
+      "Ctrl-C stops the run; twice, at once. A run that ends before it reported a step leaves no folder.\n"
+      "Exit code: 0 done, 1 failed, 2 wrong usage, 3 a process of the run was lost (start it again), 130 interrupted.\n"
       "Example:\n"
       "  myriad train --config job.textproto --shards 2 --workers 2 --set training.epochs=4 --run-dir runs/first");
-  train->callback([flags, verb] { *verb = [flags] { return Train(*flags); }; });
+  train->callback([flags, verb] {
+    verb->run = [flags] { return Train(*flags); };
+    verb->data_loss_code = kExitLost;
+  });
 }
 
 // Hands all further arguments to myriad-worker, --help included, before they are parsed here. Returns only on an error.
@@ -195,7 +204,7 @@ void AddQuery(CLI::App& app, Verb* verb) {
   AddQueryFlags(head, head_flags.get());
   head->footer("Examples:\n  myriad query head --run runs/first\n  myriad query head --shards 10.0.0.1:50051,10.0.0.2:50051 --json");
   head->callback([head_flags, verb] {
-    *verb = [head_flags] {
+    verb->run = [head_flags] {
       Finish(head_flags.get());
       return myriad::QueryHeads(head_flags->options, std::cout);
     };
@@ -219,7 +228,7 @@ void AddQuery(CLI::App& app, Verb* verb) {
       "  myriad query centers --run runs/first --classes 0,1,2\n"
       "  myriad query centers --shards 10.0.0.1:50051 --catalogue identities.tsv --identities alice,bob --json");
   centers->callback([flags, verb] {
-    *verb = [flags] {
+    verb->run = [flags] {
       Finish(flags.get());
       return myriad::QueryCenters(flags->options, flags->selection, std::cout);
     };
@@ -252,7 +261,7 @@ void AddBench(CLI::App& app, Verb* verb) {
   head->add_option("--server-binary", options->server_binary, kServerBinaryHelp);
   head->footer("Example:\n  myriad bench head --classes 100000000 --dim 512 --batch 256 --samples 16384 --steps 20 --json out.json");
   head->callback([options, placement, verb] {
-    *verb = [options, placement]() -> absl::Status {
+    verb->run = [options, placement]() -> absl::Status {
       options->placement = *placement == "worker" ? myriad::Placement::kWorker : myriad::Placement::kShard;
       const absl::StatusOr<std::string> server = Sibling(options->server_binary, "server", "myriad-server");
       if (!server.ok()) return server.status();
@@ -262,7 +271,7 @@ void AddBench(CLI::App& app, Verb* verb) {
   });
 }
 
-int Report(const absl::Status& status) {
+int Report(const absl::Status& status, int data_loss_code) {
   std::cout.flush();
   if (status.ok()) {
     if (std::cout.good()) return 0;
@@ -271,13 +280,12 @@ int Report(const absl::Status& status) {
   }
   const std::string message(status.message());
   std::fprintf(stderr, "myriad: %s%s", message.c_str(), !message.empty() && message.back() == '\n' ? "" : "\n");
-  return absl::IsCancelled(status) ? kExitInterrupted : kExitError;
+  if (absl::IsCancelled(status)) return kExitInterrupted;
+  return absl::IsDataLoss(status) ? data_loss_code : kExitError;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (IsDataVerb(argc, argv)) return Report(ExecDataVerb(argc, argv));
+int Run(int argc, char** argv) {
+  if (IsDataVerb(argc, argv)) return Report(ExecDataVerb(argc, argv), kExitError);
   CLI::App app("Trains embedding models over huge sets of identities: class centers on servers, images at workers.", "myriad");
   app.set_version_flag("--version", absl::StrCat("myriad ", myriad::kVersion));
   app.require_subcommand(0, 1);
@@ -294,11 +302,21 @@ int main(int argc, char** argv) {
     const int code = app.exit(error);
     return code == 0 ? 0 : kExitUsage;
   }
-  if (!verb) {
+  if (!verb.run) {
     const std::vector<CLI::App*> named = app.get_subcommands();
     const std::string command = named.empty() ? "myriad" : absl::StrCat("myriad ", named.front()->get_name());
     std::fprintf(stderr, "myriad: say what to do; %s --help lists the commands\n", command.c_str());
     return kExitUsage;
   }
-  return Report(verb());
+  return Report(verb.run(), verb.data_loss_code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Run(argc, argv);
+  } catch (const std::exception& error) {  // For want of memory, mostly.
+    return Report(absl::InternalError(error.what()), kExitError);
+  }
 }

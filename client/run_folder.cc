@@ -1,6 +1,7 @@
 #include "client/run_folder.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <system_error>
 
@@ -85,6 +86,17 @@ absl::StatusOr<std::vector<std::string>> RunFolder::HeadNames() const {
   if (error) return ErrnoStatus(error.value(), JoinPath(path_, "head"));
   std::sort(names.begin(), names.end());
   return names;
+}
+
+bool RunFolder::RemoveIfNothingWasReported() const {
+  std::error_code error;
+  const uintmax_t size = fs::file_size(metrics_path(), error);
+  if (error ? error != std::errc::no_such_file_or_directory : size > 0) return false;
+  for (const std::string& path : {config_path(), metrics_path(), JoinPath(path_, "logs"), JoinPath(path_, "head")}) {
+    fs::remove_all(path, error);
+  }
+  fs::remove(path_, error);  // Stays if something else is in it.
+  return true;
 }
 
 absl::Status RunFolder::WriteConfig(const config::v1::JobConfig& config) const {

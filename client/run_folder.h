@@ -50,6 +50,10 @@ class RunFolder {
   // Names of the heads with a head.textproto, sorted.
   absl::StatusOr<std::vector<std::string>> HeadNames() const;
 
+  // For a run that has ended badly: where no step was reported (metrics.jsonl is missing or empty), removes what Create and the run's
+  // processes made, and the folder too if nothing else is in it. False, and nothing changes, where one was.
+  bool RemoveIfNothingWasReported() const;
+
   absl::Status WriteConfig(const config::v1::JobConfig& config) const;
   absl::StatusOr<config::v1::JobConfig> ReadConfig() const;
 

@@ -86,6 +86,7 @@ c10::intrusive_ptr<c10d::Store> OpenStore(const RankInfo& rank, absl::Duration t
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(rank.master_port);
   options.isServer = first && rank.rank == 0 && !rank.launcher_has_store;
+  if (options.isServer && rank.store_fd >= 0) options.masterListenFd = rank.store_fd;
   options.waitWorkers = false;
   options.timeout = ToChrono(timeout);
   return c10::make_intrusive<c10d::PrefixStore>(absl::StrCat("myriad/", rank.run_id),

@@ -27,6 +27,8 @@ struct RankInfo {
   int master_port = 29500;
   // The launcher's own store already listens at the master's port (torchrun); rank 0 then starts none.
   bool launcher_has_store = false;
+  // An inherited socket that listens at the master's port already (`myriad train`): rank 0's store accepts there. -1: it opens one itself.
+  int store_fd = -1;
   // Keeps the keys of a restarted run apart in such a store.
   std::string run_id;
 };

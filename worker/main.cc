@@ -78,6 +78,8 @@ void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<ab
       ->add_option("--threads", flags->threads,
                    "Threads of the backbone's arithmetic (default: the machine's cores divided among its workers)")
       ->check(CLI::Range(1, 4096));
+  train->add_option("--store-fd", flags->options.rank.store_fd,
+                    "Rank 0: an inherited socket that listens at MASTER_PORT already (as `myriad train` starts it)");
   train->add_flag("--trace", flags->options.trace, "Write what ran when to RUN/logs/trace-RANK.json (Chrome trace format)");
   train->callback([flags, stop, run] {
     *run = [flags, stop]() -> absl::Status {

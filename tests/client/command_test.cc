@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -34,6 +35,8 @@ std::unique_ptr<ChildProcess> Start(std::vector<std::string> arguments, const st
   options.arguments = std::move(arguments);
   options.log_path = log;
   options.stdout_fd = stdout_fd;
+  // A command that is killed cannot clean up.
+  options.environment = {{"TMPDIR", std::filesystem::path(log).parent_path().string()}};
   absl::StatusOr<std::unique_ptr<ChildProcess>> process = ChildProcess::Spawn(options);
   EXPECT_TRUE(process.ok()) << process.status();
   return process.ok() ? *std::move(process) : nullptr;
@@ -107,20 +110,51 @@ TEST(CommandTest, BadInputIsOneLineWithTheOffendingValue) {
   EXPECT_FALSE(std::filesystem::exists(dir.File("run")));
 }
 
-// A run of two scripts that stay until they are stopped.
-class StandInRun {
+// Scripts in the place of myriad-server and myriad-worker, and a job for them.
+class StandIns {
  public:
-  StandInRun() {
+  StandIns() {
     Program("server",
             "while [ $# -gt 0 ]; do [ \"$1\" = --address-file ] && file=$2; shift; done\n"
             "echo 127.0.0.1:1 > $file.tmp && mv $file.tmp $file\nexec sleep 600\n");
-    Program("worker", "echo ready\nexec sleep 600\n");
-    WriteText(dir_.File("job.textproto"), absl::StrCat("heads { spec { name: 'a' } } backbone { small_resnet {} } datasets { path: '",
-                                                       dir_.path(), "' } run_dir: '", dir_.File("run"), "'"));
+    WriteText(File("job.textproto"), absl::StrCat("heads { spec { name: 'a' } } backbone { small_resnet {} } datasets { path: '",
+                                                  dir_.path(), "' } run_dir: '", File("run"), "'"));
+  }
+  void WriteWorker(const std::string& body) { Program("worker", body); }
+  std::string File(const std::string& name) const { return dir_.File(name); }
+  // Of a command with two of each.
+  std::vector<std::string> TrainArguments() const {
+    return {"train", "--config",        File("job.textproto"), "--shards",        "2",           "--workers",
+            "2",     "--server-binary", File("server"),        "--worker-binary", File("worker")};
+  }
+
+ private:
+  // Each leaves its process id behind.
+  void Program(const std::string& name, const std::string& body) {
+    std::filesystem::create_directories(File("pids"));
+    WriteText(File(name), absl::StrCat("#!/bin/sh\n: > ", File("pids"), "/$$\n", body, "\n"));
+    EXPECT_EQ(::chmod(File(name).c_str(), 0755), 0);
+  }
+
+  TempDir dir_;
+};
+
+TEST(CommandTest, ARunThatLostAProcessHasACodeOfItsOwn) {
+  for (const auto& [worker, code] : std::vector<std::pair<std::string, int>>{{"exit 1", 1}, {"exit 3", 3}, {"kill -9 $$", 3}, {"", 0}}) {
+    SCOPED_TRACE(absl::StrCat("worker: ", worker));
+    StandIns programs;
+    programs.WriteWorker(worker);
+    EXPECT_EQ(RunCommand(programs.TrainArguments()).exit.code, code);
+  }
+}
+
+// A run of two servers and two workers that stay until they are stopped.
+class StandInRun {
+ public:
+  StandInRun() {
+    programs_.WriteWorker("echo ready\nexec sleep 600");
     EXPECT_EQ(::pipe2(output_, O_CLOEXEC), 0);
-    myriad_ = Start({"train", "--config", dir_.File("job.textproto"), "--shards", "2", "--workers", "2", "--server-binary",
-                     dir_.File("server"), "--worker-binary", dir_.File("worker")},
-                    dir_.File("log"), output_[1]);
+    myriad_ = Start(programs_.TrainArguments(), programs_.File("log"), output_[1]);
     ::close(output_[1]);
     // Both servers serve by then; worker 1 may still be starting.
     char c;
@@ -134,7 +168,7 @@ class StandInRun {
   // Waits until every process that wrote its id is gone.
   void ExpectAllGone() {
     int count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(dir_.File("pids"))) {
+    for (const auto& entry : std::filesystem::directory_iterator(programs_.File("pids"))) {
       int pid = 0;
       ASSERT_TRUE(absl::SimpleAtoi(entry.path().filename().string(), &pid));
       ++count;
@@ -151,13 +185,7 @@ class StandInRun {
   }
 
  private:
-  void Program(const std::string& name, const std::string& body) {
-    std::filesystem::create_directories(dir_.File("pids"));
-    WriteText(dir_.File(name), absl::StrCat("#!/bin/sh\n: > ", dir_.File("pids"), "/$$\n", body));
-    EXPECT_EQ(::chmod(dir_.File(name).c_str(), 0755), 0);
-  }
-
-  TempDir dir_;
+  StandIns programs_;
   int output_[2] = {-1, -1};
   std::string seen_;
   std::unique_ptr<ChildProcess> myriad_;

@@ -141,13 +141,15 @@ TEST_F(LauncherTest, WorkersGetTheirPlaceAndTheirEnd) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(CheckAllGone(), 5);
   const std::string arguments = absl::StrCat("train --config ", RunDir(), "/config.textproto --run-dir ", RunDir(),
-                                             " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1\n");
-  EXPECT_EQ(Output(), absl::StrCat("5 cores: 2 shards x 2 threads, 3 workers x 1 thread; run folder ", RunDir(),
-                                   "\nrank 0 of 3, local 0 of 3 at 127.0.0.1\nPASSIVE 0\n", arguments));
+                                             " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1");
+  EXPECT_THAT(Output(), ::testing::MatchesRegex(absl::StrCat("5 cores: 2 shards x 2 threads, 3 workers x 1 thread; run folder ", RunDir(),
+                                                             "\nrank 0 of 3, local 0 of 3 at 127.0.0.1\nPASSIVE 0\n", arguments,
+                                                             " --store-fd [0-9]+\n")));
   const std::string log = ReadText(RunDir() + "/logs/worker-0.log");
   EXPECT_THAT(log, HasSubstr("rank 0 of 3"));
   EXPECT_THAT(log, HasSubstr("error 0"));
   EXPECT_THAT(ReadText(RunDir() + "/logs/worker-2.log"), HasSubstr("rank 2 of 3, local 2 of 3"));
+  EXPECT_THAT(ReadText(RunDir() + "/logs/worker-2.log"), HasSubstr(arguments + "\n"));
   EXPECT_TRUE(std::filesystem::exists(RunDir() + "/logs/server-1.log"));
   const auto config = LoadJobConfig(RunDir() + "/config.textproto");
   ASSERT_TRUE(config.ok());
@@ -157,10 +159,11 @@ TEST_F(LauncherTest, WorkersGetTheirPlaceAndTheirEnd) {
 TEST_F(LauncherTest, AWorkerThatDiesEndsTheRunWithItsLastLines) {
   const absl::Status status = LaunchTraining(
       Options("if [ $RANK = 1 ]; then i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo line $i; done; exit 7; fi\nexec sleep 600", 2, 3));
-  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << "its own error: starting again would not help";
   const std::string message(status.message());
   EXPECT_THAT(message, HasSubstr(absl::StrCat("worker-1 exited with code 7; the end of ", RunDir(), "/logs/worker-1.log:\nline 11\n")));
-  EXPECT_TRUE(absl::EndsWith(message, "line 30\n")) << message;
+  EXPECT_TRUE(absl::EndsWith(message, absl::StrCat("line 30\nno step was reported: run folder ", RunDir(), " is removed"))) << message;
+  EXPECT_FALSE(std::filesystem::exists(RunDir()));
   EXPECT_GE(CheckAllGone(), 3);
 }
 
@@ -174,7 +177,36 @@ TEST_F(LauncherTest, TheProcessToBlameIsNamedRatherThanItsPeers) {
                              "fi\necho peer lost; exit 3",
                              1, 3));
   EXPECT_THAT(std::string(status.message()), HasSubstr("worker-2 was killed by signal 9"));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << "a worker was lost: the run can be started again";
   CheckAllGone();
+}
+
+TEST_F(LauncherTest, WorkersThatAllBlameAPeerHaveLostIt) {
+  const absl::Status status = LaunchTraining(Options("exit 3", 1, 2));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(" exited with code 3"));
+}
+
+TEST_F(LauncherTest, ARunThatReportedAStepKeepsItsFolder) {
+  const absl::Status status = LaunchTraining(Options(absl::StrCat("echo '{}' > ", RunDir(), "/metrics.jsonl; echo bad; exit 1"), 1, 1));
+  EXPECT_TRUE(absl::EndsWith(status.message(), "/logs/worker-0.log:\nbad\n")) << status;
+  EXPECT_EQ(ReadText(RunDir() + "/logs/worker-0.log"), "bad\n");
+  EXPECT_EQ(LaunchTraining(Options("exit 0", 1, 1)).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// Nobody else can take the port between the launch and worker 0: the socket that it inherits listens already.
+TEST_F(LauncherTest, TheStoresSocketIsWorkerZerosAlone) {
+  const absl::Status status =
+      LaunchTraining(Options("port=$(printf %04X $MASTER_PORT)\n"
+                             "listener=$(awk -v at=0100007F:$port '$2 == at && $4 == \"0A\" { print $10 }' /proc/net/tcp)\n"
+                             "[ -n \"$listener\" ] || { echo nobody listens; exit 1; }\n"
+                             "held=$(ls -l /proc/$$/fd | grep -c \"socket:.$listener.\")\n"
+                             "echo \"$@\" | grep -q -e --store-fd && expected=1 || expected=0\n"
+                             "[ $held = $expected ] || { echo rank $RANK holds $held; exit 1; }\n"
+                             "[ $RANK = 0 ] || exit 0\n"
+                             "[ $expected = 1 ] && while [ ! -f $PIDS/worker-1 ] || kill -0 $(cat $PIDS/worker-1) 2>/dev/null; do :; done",
+                             1, 2));
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(LauncherTest, WorkerZerosLastWordsAreInItsLog) {
@@ -190,6 +222,7 @@ TEST_F(LauncherTest, AServerThatDiesEndsTheRunEvenIfItExitsWell) {
   ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
   const absl::Status status = LaunchTraining(Options("echo > $PIDS.fifo; exec sleep 600", 1, 1));
   EXPECT_THAT(std::string(status.message()), HasSubstr("server-0 exited with code 0"));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << "its rows went with it";
   EXPECT_THAT(std::string(status.message()), HasSubstr("gone\n"));
   EXPECT_EQ(CheckAllGone(), 2);
 }
@@ -206,6 +239,7 @@ TEST_F(LauncherTest, AStopRequestStopsEverything) {
   ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
   const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/1);
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("interrupted; no step was reported"));
   EXPECT_THAT(Output(), HasSubstr("stopped well"));
   EXPECT_EQ(CheckAllGone(), 3);
 }

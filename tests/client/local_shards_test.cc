@@ -1,6 +1,7 @@
 #include "client/local_shards.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +63,30 @@ TEST(LocalShardsTest, AServerThatNeverServesIsNotWaitedForForever) {
   options.start_timeout = absl::Milliseconds(50);
   const auto shards = LocalShards::Start(options);
   EXPECT_NE(shards.status().message().find("server-0 did not serve within 50ms"), std::string::npos) << shards.status();
+}
+
+// Whoever cannot wait for a clean stop says so, and is not kept for the seconds that it may take.
+TEST(LocalShardsTest, AServerThatDoesNotStopIsKilledWhenAsked) {
+  LocalShards::Options options =
+      WithServer(Script("stays", "trap '' TERM; echo 127.0.0.1:1 > \"$4.tmp\" && mv \"$4.tmp\" \"$4\"; while :; do sleep 600; done"), 1);
+  int asked = 0;
+  options.should_kill = [&asked] { return ++asked > 0; };
+  auto shards = LocalShards::Start(options);
+  ASSERT_TRUE(shards.ok()) << shards.status();
+  const pid_t pid = (*shards)->server(0).pid();
+  shards->reset();
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(::kill(pid, 0), -1);
+}
+
+TEST(LocalShardsTest, AFolderForTemporaryFilesThatIsMissingIsNamed) {
+  const char* const before = ::getenv("TMPDIR");
+  const std::string restored = before == nullptr ? "/tmp" : before;
+  ::setenv("TMPDIR", "/nowhere/at/all", 1);
+  const absl::Status status = LocalShards::Start(WithServer(Script("unused", "exit 1"), 1)).status();
+  ::setenv("TMPDIR", restored.c_str(), 1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(status.message().find("TMPDIR /nowhere/at/all"), std::string::npos) << status;
 }
 
 TEST(LocalShardsTest, AMissingBinaryIsNamed) {

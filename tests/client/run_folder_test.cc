@@ -32,6 +32,30 @@ TEST(RunFolderTest, ANewRunGetsAnEmptyFolderOrNone) {
   EXPECT_TRUE(RunFolder::Create(dir.File("empty")).ok());
 }
 
+TEST(RunFolderTest, ARunThatReportedNothingLeavesNothing) {
+  TempDir dir;
+  for (const char* metrics : {"", static_cast<const char*>(nullptr)}) {
+    const auto folder = RunFolder::Create(dir.File("run"));
+    ASSERT_TRUE(folder.ok()) << folder.status();
+    ASSERT_TRUE(folder->WriteConfig(config::v1::JobConfig()).ok());
+    WriteText(folder->worker_log_path(0), "label 7 is out of range\n");
+    if (metrics != nullptr) WriteText(folder->metrics_path(), metrics);
+    EXPECT_TRUE(folder->RemoveIfNothingWasReported());
+    EXPECT_FALSE(std::filesystem::exists(folder->path()));
+  }
+
+  const auto folder = RunFolder::Create(dir.File("run"));
+  WriteText(folder->path() + "/notes", "mine");
+  EXPECT_TRUE(folder->RemoveIfNothingWasReported());
+  EXPECT_EQ(ReadText(folder->path() + "/notes"), "mine") << "what is not the run's stays";
+
+  const auto trained = RunFolder::Create(dir.File("trained"));
+  WriteText(trained->metrics_path(), "{\"step\": 20}\n");
+  WriteText(trained->worker_log_path(0), "step 20\n");
+  EXPECT_FALSE(trained->RemoveIfNothingWasReported());
+  EXPECT_EQ(ReadText(trained->worker_log_path(0)), "step 20\n");
+}
+
 TEST(RunFolderTest, ConfigurationAndHeadsAreReadBack) {
   TempDir dir;
   const auto folder = RunFolder::Create(dir.File("run"));

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -244,12 +245,13 @@ const std::map<std::string, Case>& Cases() {
   return *cases;
 }
 
-int RunRank(const std::string& name, int rank, int count, int port) {
+int RunRank(const std::string& name, int rank, int count, int port, int store_fd) {
   at::set_num_threads(1);
   Collectives::Options options;
   options.rank.rank = rank;
   options.rank.rank_count = count;
   options.rank.master_port = port;
+  options.rank.store_fd = store_fd;
   options.peer_patience = kPatience;
   options.on_peer_lost = [](const absl::Status& status) {
     std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
@@ -265,29 +267,42 @@ int RunRank(const std::string& name, int rank, int count, int port) {
   return left.ok() ? 0 : IsPeerLost(left) ? kPeerLostExit : 1;
 }
 
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof(address);
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), length), 0);
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
+// A socket with a port of 127.0.0.1: nobody else gets it while the object lives.
+struct Port {
+  explicit Port(bool listens) : fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof(address);
+    EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), length), 0);
+    EXPECT_TRUE(!listens || listen(fd, SOMAXCONN) == 0);
+    EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length), 0);
+    number = ntohs(address.sin_port);
+  }
+  ~Port() { close(fd); }
+  int fd;
+  int number = 0;
+};
 
 // Starts all ranks of a case; returns their exit codes (128 + number for a signal). A rank that was stopped is killed once all others
 // ended.
 std::vector<int> RunCase(const std::string& name, int count, int stopped_rank = -1) {
-  const std::string port = std::to_string(FreePort());
+  // Rank 0 alone inherits the socket that its store accepts at, as from `myriad train`.
+  auto store = std::make_unique<Port>(/*listens=*/true);
+  const std::string port = std::to_string(store->number);
   std::vector<pid_t> children;
   for (int r = 0; r < count; ++r) {
-    const std::string rank = std::to_string(r), ranks = std::to_string(count);
-    const char* argv[] = {"/proc/self/exe", "--case", name.c_str(), rank.c_str(), ranks.c_str(), port.c_str(), nullptr};
+    const std::string rank = std::to_string(r), ranks = std::to_string(count), fd = std::to_string(r == 0 ? store->fd : -1);
+    const char* argv[] = {"/proc/self/exe", "--case", name.c_str(), rank.c_str(), ranks.c_str(), port.c_str(), fd.c_str(), nullptr};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    // Onto itself: open in the child.
+    if (r == 0) posix_spawn_file_actions_adddup2(&actions, store->fd, store->fd);
     pid_t child = 0;
-    EXPECT_EQ(posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, const_cast<char**>(argv), environ), 0);
+    EXPECT_EQ(posix_spawn(&child, "/proc/self/exe", &actions, nullptr, const_cast<char**>(argv), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
     children.push_back(child);
+    if (r == 0) store.reset();
   }
   std::vector<int> codes(count, -1);
   const auto wait_for = [&](int r) {
@@ -365,7 +380,8 @@ TEST(CollectivesTest, RanksThatDoNotComeAreNamedByTheAddress) {
   Collectives::Options options;
   options.rank.rank = 1;
   options.rank.rank_count = 2;
-  options.rank.master_port = FreePort();
+  const Port silent(/*listens=*/false);
+  options.rank.master_port = silent.number;
   options.start_timeout = absl::Seconds(1);
   const absl::Status status = Collectives::Connect(options).status();
   EXPECT_TRUE(absl::IsUnavailable(status));
@@ -375,15 +391,16 @@ TEST(CollectivesTest, RanksThatDoNotComeAreNamedByTheAddress) {
 }  // namespace
 
 int RunRankOfCase(char** argv) {
-  int rank = 0, count = 0, port = 0;
-  if (!absl::SimpleAtoi(argv[3], &rank) || !absl::SimpleAtoi(argv[4], &count) || !absl::SimpleAtoi(argv[5], &port)) return 2;
-  return RunRank(argv[2], rank, count, port);
+  int rank = 0, count = 0, port = 0, store_fd = 0;
+  const bool all = absl::SimpleAtoi(argv[3], &rank) && absl::SimpleAtoi(argv[4], &count) && absl::SimpleAtoi(argv[5], &port) &&
+                   absl::SimpleAtoi(argv[6], &store_fd);
+  return all ? RunRank(argv[2], rank, count, port, store_fd) : 2;
 }
 
 }  // namespace myriad
 
 int main(int argc, char** argv) {
-  if (argc == 6 && std::string(argv[1]) == "--case") _exit(myriad::RunRankOfCase(argv));
+  if (argc == 7 && std::string(argv[1]) == "--case") _exit(myriad::RunRankOfCase(argv));
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }
