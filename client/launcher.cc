@@ -167,6 +167,7 @@ absl::Status Run::StartWorker(int rank, const StoreSocket& store) {
                        options_.device,
                        "--threads",
                        absl::StrCat(threads_.per_worker)};
+  if (options_.trace) process.arguments.push_back("--trace");
   const std::string workers = absl::StrCat(options_.config.local().workers());
   process.environment = QuietOpenMp();
   for (const auto& [name, value] : Environment{

@@ -16,6 +16,7 @@ struct LaunchOptions {
   std::string server_binary;
   std::string worker_binary;
   std::string device = "auto";  // Given to the workers.
+  bool trace = false;           // Each worker writes RUN/logs/trace-R.json.
   int cores = 1;                // Divided: cores / R threads a worker, cores / K a server, each at least 1.
   int output_fd = 1;            // Where the division and worker 0's stdout go. Not closed.
   // How many times the user has asked to stop: at 1 workers get SIGTERM and `stop_grace`, then servers a few seconds; at 2 all are killed.

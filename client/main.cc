@@ -79,6 +79,7 @@ struct TrainFlags {
   int workers = 0;
   std::string run_dir;
   std::string device = "auto";
+  bool trace = false;
   std::string server_binary;
   std::string worker_binary;
 };
@@ -105,6 +106,7 @@ absl::Status Train(const TrainFlags& flags) {
   options.server_binary = *server;
   options.worker_binary = *worker;
   options.device = flags.device;
+  options.trace = flags.trace;
   options.cores = CoreCount();
   options.stop_requests = [] { return stop_requests.load(); };
   return myriad::LaunchTraining(options);
@@ -127,6 +129,9 @@ void AddTrain(CLI::App& app, Verb* verb) {
   train->add_option("--device", flags->device, "Where workers compute: auto, cpu or cuda (one worker a GPU)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
+  train->add_flag(
+      "--trace", flags->trace,
+      "Each worker writes what ran when to logs/trace-RANK.json of the run folder; open it in chrome://tracing or ui.perfetto.dev");
   train->add_option("--server-binary", flags->server_binary, kServerBinaryHelp);
   train->add_option("--worker-binary", flags->worker_binary, "Path of myriad-worker; default: the one that came with this program");
   train->footer(

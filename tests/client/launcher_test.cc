@@ -133,15 +133,16 @@ class LauncherTest : public ::testing::Test {
 };
 
 TEST_F(LauncherTest, WorkersGetTheirPlaceAndTheirEnd) {
-  const LaunchOptions options = Options(
+  LaunchOptions options = Options(
       "echo rank $RANK of $WORLD_SIZE, local $LOCAL_RANK of $LOCAL_WORLD_SIZE at $MASTER_ADDR\n"
       "echo $OMP_WAIT_POLICY $GOMP_SPINCOUNT; echo error $RANK >&2; echo \"$@\"; [ $MASTER_PORT -gt 0 ]",
       /*shards=*/2, /*workers=*/3);
+  options.trace = true;
   const absl::Status status = LaunchTraining(options);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(CheckAllGone(), 5);
   const std::string arguments = absl::StrCat("train --config ", RunDir(), "/config.textproto --run-dir ", RunDir(),
-                                             " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1");
+                                             " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1 --trace");
   EXPECT_THAT(Output(), ::testing::MatchesRegex(absl::StrCat("5 cores: 2 shards x 2 threads, 3 workers x 1 thread; run folder ", RunDir(),
                                                              "\nrank 0 of 3, local 0 of 3 at 127.0.0.1\nPASSIVE 0\n", arguments,
                                                              " --store-fd [0-9]+\n")));
