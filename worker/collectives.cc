@@ -13,6 +13,8 @@
 #include <utility>
 
 #include <ATen/Functions.h>
+#include <c10/util/Flags.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -28,6 +30,8 @@
 #include "absl/synchronization/notification.h"
 #include "worker/peer_watch.h"
 #include "worker/torch_errors.h"
+
+C10_DECLARE_int(caffe2_log_level);
 
 namespace myriad {
 namespace {
@@ -408,6 +412,8 @@ class C10dCollectives : public Collectives {
 };
 
 }  // namespace
+
+void SilenceCollectives() { FLAGS_caffe2_log_level = c10::GLOG_FATAL; }
 
 absl::StatusOr<std::unique_ptr<Collectives>> Collectives::Connect(const Options& options) {
   const RankInfo& rank = options.rank;

@@ -91,6 +91,9 @@ class Collectives : public RankExchange {
   virtual absl::Status Leave(const absl::Status& status) = 0;
 };
 
+// c10d writes stack traces to stderr about errors that it also returns: no more. Process-wide, so for main.
+void SilenceCollectives();
+
 }  // namespace myriad
 
 #endif  // MYRIAD_WORKER_COLLECTIVES_H_

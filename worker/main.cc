@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "version.h"
+#include "worker/collectives.h"
 #include "worker/data/verbs.h"
 #include "worker/launch_place.h"
 #include "worker/peer_watch.h"
@@ -142,6 +143,7 @@ int Run(int argc, char** argv, std::atomic<bool>* stop) {
 
 int main(int argc, char** argv) {
   KeepFreedMemory();
+  myriad::SilenceCollectives();
   std::atomic<bool> stop{false};
   HandleSignals(&stop);
   const int code = Run(argc, argv, &stop);

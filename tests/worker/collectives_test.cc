@@ -20,6 +20,7 @@
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -245,13 +246,11 @@ const std::map<std::string, Case>& Cases() {
   return *cases;
 }
 
-int RunRank(const std::string& name, int rank, int count, int port, int store_fd) {
+int RunRank(const std::string& name, const RankInfo& rank) {
   at::set_num_threads(1);
+  SilenceCollectives();
   Collectives::Options options;
-  options.rank.rank = rank;
-  options.rank.rank_count = count;
-  options.rank.master_port = port;
-  options.rank.store_fd = store_fd;
+  options.rank = rank;
   options.peer_patience = kPatience;
   options.on_peer_lost = [](const absl::Status& status) {
     std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
@@ -284,16 +283,24 @@ struct Port {
   int number = 0;
 };
 
+// A store that a launcher holds, and the run that meets there.
+struct LauncherStore {
+  int port = 0;
+  std::string run_id;
+};
+
 // Starts all ranks of a case; returns their exit codes (128 + number for a signal). A rank that was stopped is killed once all others
-// ended.
-std::vector<int> RunCase(const std::string& name, int count, int stopped_rank = -1) {
+// ended. Without `launcher`, rank 0 has the store.
+std::vector<int> RunCase(const std::string& name, int count, int stopped_rank = -1, const LauncherStore* launcher = nullptr) {
   // Rank 0 alone inherits the socket that its store accepts at, as from `myriad train`.
   auto store = std::make_unique<Port>(/*listens=*/true);
-  const std::string port = std::to_string(store->number);
+  const std::string port = std::to_string(launcher != nullptr ? launcher->port : store->number);
+  const std::string run_id = launcher != nullptr ? launcher->run_id : "";
   std::vector<pid_t> children;
   for (int r = 0; r < count; ++r) {
     const std::string rank = std::to_string(r), ranks = std::to_string(count), fd = std::to_string(r == 0 ? store->fd : -1);
-    const char* argv[] = {"/proc/self/exe", "--case", name.c_str(), rank.c_str(), ranks.c_str(), port.c_str(), fd.c_str(), nullptr};
+    const char* argv[] = {"/proc/self/exe", "--case",   name.c_str(),   rank.c_str(), ranks.c_str(),
+                          port.c_str(),     fd.c_str(), run_id.c_str(), nullptr};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     // Onto itself: open in the child.
@@ -333,6 +340,19 @@ TEST(CollectivesTest, RowsOfUnevenRanksAreGatheredAndTheirSumsScattered) {
 }
 
 TEST(CollectivesTest, ValuesOfRankZeroReachAllRanks) { EXPECT_EQ(RunCase("share", 3), std::vector<int>({0, 0, 0})); }
+
+// As torchrun has one: a run that it starts again meets in the same store.
+TEST(CollectivesTest, ALaunchersStoreServesOneRunAfterAnother) {
+  c10d::TCPStoreOptions options;
+  options.port = 0;
+  options.isServer = true;
+  options.waitWorkers = false;
+  const c10d::TCPStore store("127.0.0.1", options);
+  for (const char* run_id : {"0", "1"}) {
+    const LauncherStore launcher = {store.getPort(), run_id};
+    EXPECT_EQ(RunCase("stop", 2, /*stopped_rank=*/-1, &launcher), std::vector<int>({0, 0}));
+  }
+}
 
 TEST(CollectivesTest, AllRanksSeeARequestToStopAfterTheSameStep) { EXPECT_EQ(RunCase("stop", 3), std::vector<int>({0, 0, 0})); }
 
@@ -391,16 +411,18 @@ TEST(CollectivesTest, RanksThatDoNotComeAreNamedByTheAddress) {
 }  // namespace
 
 int RunRankOfCase(char** argv) {
-  int rank = 0, count = 0, port = 0, store_fd = 0;
-  const bool all = absl::SimpleAtoi(argv[3], &rank) && absl::SimpleAtoi(argv[4], &count) && absl::SimpleAtoi(argv[5], &port) &&
-                   absl::SimpleAtoi(argv[6], &store_fd);
-  return all ? RunRank(argv[2], rank, count, port, store_fd) : 2;
+  RankInfo rank;
+  const bool all = absl::SimpleAtoi(argv[3], &rank.rank) && absl::SimpleAtoi(argv[4], &rank.rank_count) &&
+                   absl::SimpleAtoi(argv[5], &rank.master_port) && absl::SimpleAtoi(argv[6], &rank.store_fd);
+  rank.run_id = argv[7];
+  rank.launcher_has_store = !rank.run_id.empty();
+  return all ? RunRank(argv[2], rank) : 2;
 }
 
 }  // namespace myriad
 
 int main(int argc, char** argv) {
-  if (argc == 7 && std::string(argv[1]) == "--case") _exit(myriad::RunRankOfCase(argv));
+  if (argc == 8 && std::string(argv[1]) == "--case") _exit(myriad::RunRankOfCase(argv));
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }
