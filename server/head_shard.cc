@@ -6,8 +6,9 @@
 #include <ATen/Functions.h>
 
 #include "absl/strings/str_cat.h"
+#include "server/step/shard_step_work.h"
 #include "server/step/step_errors.h"
-#include "server/store/available_memory.h"
+#include "server/step/worker_step_work.h"
 
 namespace myriad {
 
@@ -63,22 +64,33 @@ absl::Status HeadShard::CheckIs(const HeadSpec& head, int shard_index, int shard
 }
 
 absl::Status HeadShard::CheckStepFits(const TrainingSpec& training) const {
-  // A step keeps each of its rows once more beside the store, and its id, record and pointers. Rows that exist already need no new record,
-  // which this does not count on.
+  // Positives come on top; the step that has them asks for their memory.
   const int64_t shard_size = partitions_.ShardSize(options_.shard_index, options_.shard_count);
   int64_t rows = 0;
   switch (training.sampler.kind) {
-    case SamplerOptions::Kind::kAll: rows = shard_size - store_->row_count(); break;
+    case SamplerOptions::Kind::kAll: rows = shard_size; break;
     case SamplerOptions::Kind::kUniform:
     case SamplerOptions::Kind::kAllSample: rows = std::min(shard_size, training.sampler.sample_count / options_.shard_count); break;
     case SamplerOptions::Kind::kPositivesOnly: break;
   }
-  const double row_bytes = 4.0 * options_.head.embedding_dim * (2 + options_.head.slots_per_row) + 64;
-  const double available = AvailableMemoryBytes();
-  if (rows * row_bytes <= available) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "head '", options_.head.name, "': a step of about ", rows, " rows of ", options_.head.embedding_dim, " numbers needs ",
-      static_cast<int64_t>(rows * row_bytes) >> 20, " MiB on this shard; ", static_cast<int64_t>(available) >> 20, " MiB are available"));
+  const int64_t new_rows = std::min(rows, shard_size - store_->row_count());
+  const int copies = training.placement == Placement::kShard ? ShardStepWork::kCopiesOfRows : WorkerStepWork::kCopiesOfRows;
+  const int64_t copy_bytes = int64_t{4} * options_.head.embedding_dim * copies;
+  return store_->CheckMemory(
+      rows * copy_bytes + store_->BytesOfNewRows(new_rows),
+      absl::StrCat("the ", rows, " rows of a step with ", options_.head.embedding_dim, " numbers each, ", new_rows, " of them new,"));
+}
+
+bool HeadShard::MayGiveWay(int64_t incarnation) const {
+  std::shared_ptr<TrainingSession> session;
+  {
+    absl::MutexLock lock(&mu_);
+    if (store_->row_count() > 0 || committed_steps_ > 0) return false;
+    const SessionOptions* open = opening_ ? &*opening_ : session_ != nullptr ? &session_->options() : nullptr;
+    if (open != nullptr && open->incarnation >= incarnation) return false;
+    session = session_;
+  }
+  return session == nullptr || session->train().statistics().open_steps == 0;
 }
 
 void HeadShard::Open(SessionOptions options, OpenDone done) {

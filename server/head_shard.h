@@ -70,6 +70,11 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // OK if the head is what a caller takes it for; FAILED_PRECONDITION naming the difference.
   absl::Status CheckIs(const HeadSpec& head, int shard_index, int shard_count) const;
 
+  // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now.
+  absl::Status CheckStepFits(const TrainingSpec& training) const;
+  // True if nothing would be missed but a run of a lower incarnation: no row exists, no step was committed or is under way.
+  bool MayGiveWay(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
+
   // Opens the head for a run. A repeat is answered as the first call. A higher incarnation ends the run that is open: its calls are
   // refused, a step that it has voted on is decided first.
   // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options), RESOURCE_EXHAUSTED (a step would not fit memory).
@@ -104,7 +109,6 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
   void FinishOpen(int64_t incarnation) ABSL_LOCKS_EXCLUDED(mu_);
   Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status CheckStepFits(const TrainingSpec& training) const;
 
   const Options options_;
   const Partitions partitions_;

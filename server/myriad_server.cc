@@ -33,7 +33,7 @@ class GrpcServer : public MyriadServer {
   explicit GrpcServer(const Options& options)
       : pool_(std::make_unique<ThreadPool>(options.threads, [] { at::init_num_threads(); })),
         peers_(options.max_message_mib << 20),
-        shard_({options.max_rows}, pool_.get(), &timer_,
+        shard_(ShardOptions(options), pool_.get(), &timer_,
                [this](const std::string& head, const std::vector<std::string>& addresses) { return peers_.Connect(head, addresses); }),
         center_service_(&shard_),
         peer_service_(&shard_),
@@ -82,6 +82,12 @@ class GrpcServer : public MyriadServer {
   }
 
  private:
+  static Shard::Options ShardOptions(const Options& options) {
+    Shard::Options shard;
+    shard.max_rows = options.max_rows;
+    return shard;
+  }
+
   absl::Mutex stop_mu_;
   std::unique_ptr<ThreadPool> pool_;  // Set until Stop().
   ThreadTimer timer_;

@@ -2,6 +2,7 @@
 #define MYRIAD_SERVER_SHARD_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +15,8 @@
 #include "server/head_shard.h"
 #include "server/runtime/executor.h"
 #include "server/runtime/timer.h"
+#include "server/store/available_memory.h"
+#include "server/training_session.h"
 
 namespace myriad {
 
@@ -22,6 +25,8 @@ class Shard {
  public:
   struct Options {
     int64_t max_rows = 0;  // Of each head; 0: no limit.
+    // Bytes that the process can still take. Any thread calls it.
+    std::function<int64_t()> available_memory = [] { return AvailableMemoryBytes(); };
   };
 
   // `executor` and `timer` outlive the object.
@@ -31,6 +36,11 @@ class Shard {
   int64_t max_rows() const { return options_.max_rows; }
   Timer* timer() const { return timer_; }
 
+  // Opens a head for a run as HeadShard::Open() does. One that is not known is made, with no row, if the run can have it; one that is known
+  // under another HeadSpec or place gives way to a higher incarnation as long as it has no row. `done` may be called at once.
+  // Errors: those of HeadShard::Open(), RESOURCE_EXHAUSTED (too many heads), FAILED_PRECONDITION (rows of another HeadSpec or place are
+  // under that name). A head that was refused leaves nothing behind.
+  void Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDone done) ABSL_LOCKS_EXCLUDED(mu_);
   // The head, made with no row if it is not known. Errors: FAILED_PRECONDITION (another HeadSpec or place under that name),
   // RESOURCE_EXHAUSTED (too many heads).
   absl::StatusOr<std::shared_ptr<HeadShard>> FindOrCreate(const HeadSpec& head, int shard_index, int shard_count) ABSL_LOCKS_EXCLUDED(mu_);
@@ -43,6 +53,10 @@ class Shard {
   void Shutdown(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // OK if one more head may be kept.
+  absl::Status CheckRoomForHead(const std::string& head) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<HeadShard> Make(const HeadSpec& head, int shard_index, int shard_count) const;
+
   const Options options_;
   Executor* const executor_;
   Timer* const timer_;

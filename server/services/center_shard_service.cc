@@ -64,10 +64,8 @@ grpc::ServerUnaryReactor* CenterShardService::OpenHead(grpc::CallbackServerConte
   if (!head.ok()) return FinishNow(context, head.status());
   absl::StatusOr<SessionOptions> session = ParseSession(*request, *head);
   if (!session.ok()) return FinishNow(context, session.status());
-  absl::StatusOr<std::shared_ptr<HeadShard>> shard = shard_->FindOrCreate(*head, session->shard_index, session->shard_addresses.size());
-  if (!shard.ok()) return FinishNow(context, shard.status());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  (*shard)->Open(*std::move(session), [reactor, response](const absl::StatusOr<HeadShard::Info>& info) {
+  shard_->Open(*head, *std::move(session), [reactor, response](const absl::StatusOr<HeadShard::Info>& info) {
     if (info.ok()) {
       response->set_committed_steps(info->committed_steps);
       response->set_row_count(info->row_count);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include <ATen/Functions.h>
@@ -42,6 +43,7 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
     labels_.insert(labels_.end(), labels.begin(), labels.end());
     rank_begin_.push_back(labels_.size());
   }
+  if (absl::Status status = CheckLabelsFit(*store_, labels_.size()); !status.ok()) return status;
   rows_ = DrawStepRows(partitions_, options_.training.sampler, step_, options_.own_shard, options_.shard_count, labels_);
   target_count_ = labels_.size();
   if (options_.training.sampler.kind == SamplerOptions::Kind::kAllSample && phase.phase_count > 1) {
@@ -49,16 +51,25 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
     const StepRows all = DrawStepRows(partitions_, options_.training.sampler, step_, 0, 1, labels_);
     target_count_ = std::count_if(all.target_rows.begin(), all.target_rows.end(), [](int32_t row) { return row >= 0; });
   }
+  // The share keeps its copy of the rows from step to step; an evaluation reads them into another one first.
+  const int64_t row_count = rows_.class_ids.size();
+  const int64_t new_copies = std::max<int64_t>(0, row_count - most_rows_) + (evaluate_ ? row_count : 0);
+  const int64_t copy_bytes = new_copies * options_.head.embedding_dim * static_cast<int64_t>(sizeof(float));
+  const std::string purpose = absl::StrCat("copies of the ", row_count, " rows of a step");
   if (evaluate_) {
-    at::Tensor rows = at::empty({static_cast<int64_t>(rows_.class_ids.size()), options_.head.embedding_dim}, at::kFloat);
+    if (absl::Status status = store_->CheckMemory(copy_bytes, purpose); !status.ok()) return status;
+    at::Tensor rows = at::empty({row_count, options_.head.embedding_dim}, at::kFloat);
     if (absl::Status status = store_->Read(rows_.class_ids, rows.mutable_data_ptr<float>(), nullptr, nullptr, nullptr); !status.ok()) {
       return status;
     }
     share_.SetRows(rows);
   } else {
     if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
+    // After Pin(), which has taken the memory of new rows by now.
+    if (absl::Status status = store_->CheckMemory(copy_bytes, purpose); !status.ok()) return status;
     share_.SetRows(absl::MakeConstSpan(const_cast<const float* const*>(pinned_.weights.data()), pinned_.weights.size()));
   }
+  most_rows_ = std::max(most_rows_, row_count);
   statistics_.gather_seconds = SecondsSince(start);
   return absl::OkStatus();
 }

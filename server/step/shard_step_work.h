@@ -31,6 +31,9 @@ struct StepWorkOptions {
 // partial denominators and then shares of dX; W moves after the last. An evaluation works on copies of the rows and moves nothing.
 class ShardStepWork : public StepWork {
  public:
+  // What a step of n rows keeps beside them, in rows of D floats: n times this.
+  static constexpr int kCopiesOfRows = 1;
+
   // `timer` outlives the object.
   ShardStepWork(const StepWorkOptions& options, bool evaluate, std::shared_ptr<RowStore> store, const Timer* timer);
 
@@ -57,6 +60,7 @@ class ShardStepWork : public StepWork {
   const Timer* const timer_;
   const Partitions partitions_;
   SoftmaxShare share_;
+  int64_t most_rows_ = 0;  // Of any step so far: those that share_ has memory for.
 
   // The step.
   int64_t step_ = 0;

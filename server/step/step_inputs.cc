@@ -16,6 +16,14 @@ absl::Status CheckLabels(absl::Span<const int64_t> labels, int64_t class_count, 
   return absl::OkStatus();
 }
 
+absl::Status CheckLabelsFit(const RowStore& store, int64_t label_count) {
+  // The labels, their ids and rows, and a hash map of them at its least load.
+  constexpr int64_t kBytesPerLabel = 64;
+  constexpr int64_t kAlwaysFit = int64_t{1} << 18;
+  if (label_count <= kAlwaysFit) return absl::OkStatus();
+  return store.CheckMemory(label_count * kBytesPerLabel, absl::StrCat(label_count, " labels of a step"));
+}
+
 int64_t FirstRowNotFinite(const at::Tensor& matrix) {
   const float* data = matrix.const_data_ptr<float>();
   const int64_t cols = matrix.size(1);

@@ -8,11 +8,16 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "server/store/row_store.h"
 
 namespace myriad {
 
 // Checks one rank's labels. INVALID_ARGUMENT naming rank, sample and value where one is outside [0, class_count).
 absl::Status CheckLabels(absl::Span<const int64_t> labels, int64_t class_count, int rank);
+
+// RESOURCE_EXHAUSTED if what DrawStepRows() keeps of `label_count` labels does not fit the memory. Counts that always fit are not asked
+// for.
+absl::Status CheckLabelsFit(const RowStore& store, int64_t label_count);
 
 // The first row of `matrix` (2-d float32, contiguous) with a number that is not finite, or -1.
 int64_t FirstRowNotFinite(const at::Tensor& matrix);

@@ -36,11 +36,16 @@ absl::Status WorkerStepWork::Fetch(const Phase& phase) {
     all.insert(all.end(), labels.begin(), labels.end());
     sizes.push_back(labels.size());
   }
+  if (absl::Status status = CheckLabelsFit(*store_, all.size()); !status.ok()) return status;
   rows_ = DrawStepRows(partitions_, options_.training.sampler, step_, options_.own_shard, options_.shard_count, all);
   labels_ = std::make_shared<const std::vector<int64_t>>(std::move(all));
   rank_sizes_ = std::make_shared<const std::vector<int32_t>>(std::move(sizes));
   stage_ = Stage::kFetched;
-  return store_->Pin(rows_.class_ids, &pinned_);
+  if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
+  // After Pin(), which has taken the memory of new rows by now.
+  const int64_t row_count = rows_.class_ids.size();
+  return store_->CheckMemory(kCopiesOfRows * row_count * options_.head.embedding_dim * static_cast<int64_t>(sizeof(float)),
+                             absl::StrCat("copies of the ", row_count, " rows of a step"));
 }
 
 absl::Status WorkerStepWork::Merge(const Phase& phase) {

@@ -33,6 +33,10 @@ struct WorkerPhases {
 // shards' vote on it carries no denominators. W moves before the reply.
 class WorkerStepWork : public StepWork {
  public:
+  // What a step of n rows keeps beside them at its height, in rows of D floats: n times this. First the replies, their messages and what
+  // goes out of those; then the gradients' messages and the gradients.
+  static constexpr int kCopiesOfRows = 3;
+
   WorkerStepWork(const StepWorkOptions& options, std::shared_ptr<RowStore> store);
 
   bool Votes(int phase, int phase_count) const override { return phase + 1 == phase_count; }

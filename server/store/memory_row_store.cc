@@ -9,16 +9,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "head/virtual_rows.h"
-#include "server/store/available_memory.h"
 
 namespace myriad {
 namespace {
 
-// Keys of ScanKeys(): the partition above, the index (below 2^40 / 1) beneath.
+// Keys of ScanKeys(): the partition above, the index beneath, which is below N and so below 2^41.
 constexpr int kIndexBits = 41;
 constexpr int64_t kPrefetchDistance = 8;
 // Rows a thread takes at a time.
 constexpr int64_t kRowGrain = 64;
+// What a row takes beside its record: its step, its entry in the table and what a pin keeps of it.
+constexpr int64_t kBytesBesideRecord = 8 + 20 + 32;
+// Left to everything else.
+constexpr int64_t kSpareBytes = int64_t{64} << 20;
 
 }  // namespace
 
@@ -26,6 +29,7 @@ MemoryRowStore::MemoryRowStore(const Options& options)
     : head_(options.head),
       partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
       max_rows_(options.max_rows),
+      available_memory_(options.available_memory),
       dim_(options.head.embedding_dim),
       slab_(dim_ * (1 + options.head.slots_per_row)) {}
 
@@ -35,6 +39,19 @@ absl::Status MemoryRowStore::CheckLimit(int64_t more_rows) const {
                                                      " would pass the limit of ", max_rows_, " rows (--max-rows)"));
   }
   return absl::OkStatus();
+}
+
+absl::Status MemoryRowStore::CheckMemory(int64_t bytes, absl::string_view purpose) const {
+  if (bytes <= 0) return absl::OkStatus();
+  const int64_t available = available_memory_();
+  if (bytes <= available - kSpareBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("head '", head_.name, "': ", purpose, " need ", (bytes + kSpareBytes) >> 20,
+                                                   " MiB of memory; ", available >> 20, " MiB are available"));
+}
+
+int64_t MemoryRowStore::BytesOfNewRows(int64_t row_count) const {
+  const int64_t untouched = std::max<int64_t>(0, row_count - (reserved_row_count() - this->row_count()));
+  return untouched * (dim_ * (1 + head_.slots_per_row) * static_cast<int64_t>(sizeof(float)) + kBytesBesideRecord);
 }
 
 absl::Status MemoryRowStore::Acquire(absl::Span<const int64_t> class_ids) {
@@ -56,17 +73,17 @@ absl::Status MemoryRowStore::Acquire(absl::Span<const int64_t> class_ids) {
     }
     absl::Status status = CheckLimit(new_ids_.size());
     if (status.ok() && !new_ids_.empty()) {
-      status = slab_.Ensure(new_ids_.size());
+      // All of it before any is taken: address space is always there, and the kernel kills who writes to more than there is memory for.
+      status = CheckMemory(BytesOfNewRows(new_ids_.size()), absl::StrCat(new_ids_.size(), " new rows"));
+      if (status.ok()) status = slab_.Ensure(new_ids_.size());
       if (status.ok()) table_.ReserveFor(new_ids_);
     }
     if (!status.ok()) {
-      new_ids_.clear();
-      pinned_.clear();
+      ForgetPin();
       return status;
     }
   } catch (const std::bad_alloc&) {
-    new_ids_.clear();
-    pinned_.clear();
+    ForgetPin();
     return absl::ResourceExhaustedError(absl::StrCat("head '", head_.name, "': no memory to look up ", count, " rows"));
   }
   for (uint32_t index : new_indices_) pinned_[index] = slab_.Take();
@@ -93,24 +110,26 @@ absl::Status MemoryRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows
   return absl::OkStatus();
 }
 
-void MemoryRowStore::InsertNew() {
-  for (size_t i = 0; i < new_ids_.size(); ++i) table_.Insert(new_ids_[i], pinned_[new_indices_[i]]);
+void MemoryRowStore::ForgetPin() {
+  pinned_.clear();
   new_ids_.clear();
   new_indices_.clear();
+}
+
+void MemoryRowStore::InsertNew() {
+  for (size_t i = 0; i < new_ids_.size(); ++i) table_.Insert(new_ids_[i], pinned_[new_indices_[i]]);
+  ForgetPin();
   UpdateCounts();
 }
 
 void MemoryRowStore::Commit(int64_t step) {
   for (uint32_t record : pinned_) slab_.LastStep(record) = step;
   InsertNew();
-  pinned_.clear();
 }
 
 void MemoryRowStore::Unpin() {
   for (uint32_t index : new_indices_) slab_.Return(pinned_[index]);
-  new_ids_.clear();
-  new_indices_.clear();
-  pinned_.clear();
+  ForgetPin();
 }
 
 absl::Status MemoryRowStore::Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists,
@@ -147,7 +166,6 @@ absl::Status MemoryRowStore::Write(absl::Span<const int64_t> class_ids, const fl
     slab_.LastStep(pinned_[i]) = -1;
   }
   InsertNew();
-  pinned_.clear();
   return absl::OkStatus();
 }
 
@@ -184,12 +202,11 @@ std::vector<int64_t> MemoryRowStore::ScanKeys(int64_t after, int64_t max_keys) c
 absl::Status MemoryRowStore::Reserve(int64_t row_count) {
   if (row_count < 0) return absl::InvalidArgumentError(absl::StrCat("row_count ", row_count, " is negative"));
   if (absl::Status status = CheckLimit(row_count); !status.ok()) return status;
-  const int64_t record_bytes = dim_ * (1 + head_.slots_per_row) * sizeof(float);
-  const int64_t available = AvailableMemoryBytes();
-  if (row_count > available / record_bytes) {
+  if (row_count > Slab::kMaxRecords) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(row_count, " rows of ", record_bytes, " bytes do not fit the ", available >> 20, " MiB of memory that are available"));
+        absl::StrCat("no more than ", Slab::kMaxRecords, " rows fit one shard; ", row_count, " are asked for"));
   }
+  if (absl::Status status = CheckMemory(BytesOfNewRows(row_count), absl::StrCat(row_count, " reserved rows")); !status.ok()) return status;
   try {
     if (absl::Status status = slab_.Ensure(row_count); !status.ok()) return status;
     table_.Reserve(row_count);

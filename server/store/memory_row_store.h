@@ -3,12 +3,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "head/head_spec.h"
 #include "head/partitions.h"
+#include "server/store/available_memory.h"
 #include "server/store/row_store.h"
 #include "server/store/row_table.h"
 #include "server/store/slab.h"
@@ -22,6 +25,8 @@ class MemoryRowStore : public RowStore {
   struct Options {
     HeadSpec head;
     int64_t max_rows = 0;  // 0: no limit but memory.
+    // Bytes that the process can still take. Any thread calls it.
+    std::function<int64_t()> available_memory = [] { return AvailableMemoryBytes(); };
   };
   explicit MemoryRowStore(const Options& options);
 
@@ -33,6 +38,8 @@ class MemoryRowStore : public RowStore {
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
+  absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override;
+  int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
   int64_t reserved_row_count() const override { return reserved_.load(std::memory_order_relaxed); }
 
@@ -40,13 +47,16 @@ class MemoryRowStore : public RowStore {
   absl::Status CheckLimit(int64_t more_rows) const;
   // Looks up the rows and gives records to those that are absent, without inserting them. Fills the pinned_ vectors.
   absl::Status Acquire(absl::Span<const int64_t> class_ids);
+  // The new rows of the pin exist from now on; the pin is over.
   void InsertNew();
+  void ForgetPin();
   int64_t KeyOf(int64_t class_id) const;
   void UpdateCounts();
 
   const HeadSpec head_;
   const Partitions partitions_;
   const int64_t max_rows_;
+  const std::function<int64_t()> available_memory_;
   const int64_t dim_;
   Slab slab_;
   RowTable table_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace myriad {
@@ -16,8 +17,8 @@ namespace myriad {
 // A step pins its rows, works on them in place and either commits or unpins. Whatever a commit needs is made ready by Pin(), so that
 // a shard that has voted YES can apply the step without a way to fail.
 //
-// Calls must be serial (the head's strand sees to it); row_count() and reserved_row_count() alone are thread-safe. Class ids must be
-// in [0, N) and of this shard; the caller checks it.
+// Calls must be serial (the head's strand sees to it); row_count(), reserved_row_count() and CheckMemory() alone are thread-safe. Class ids
+// must be in [0, N) and of this shard; the caller checks it.
 class RowStore {
  public:
   // Where the pinned rows lie, in the order of the class ids: D floats each. Valid until Commit() or Unpin().
@@ -54,6 +55,13 @@ class RowStore {
   // Makes room for `row_count` more rows and touches its pages.
   // Errors: INVALID_ARGUMENT (negative), RESOURCE_EXHAUSTED (the limit of rows, memory): what was reserved before stays.
   virtual absl::Status Reserve(int64_t row_count) = 0;
+
+  // OK if the process can take `bytes` more beside the rows, which `purpose` names, without coming so near the end of its memory that the
+  // system might kill it. For what a step allocates; rows are counted by Pin(), Write() and Reserve() themselves.
+  // Errors: RESOURCE_EXHAUSTED with both numbers.
+  virtual absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const = 0;
+  // What `row_count` more rows would take, for CheckMemory(); reserved ones take nothing.
+  virtual int64_t BytesOfNewRows(int64_t row_count) const = 0;
 
   // Rows that exist, and rows for which memory is reserved (existing ones included).
   virtual int64_t row_count() const = 0;

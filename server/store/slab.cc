@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "server/store/available_memory.h"
 
 namespace myriad {
 namespace {
@@ -15,8 +14,6 @@ namespace {
 constexpr int64_t kChunkBytes = int64_t{64} << 20;
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;
 constexpr int64_t kPageBytes = 4096;
-// Left to everything else when a chunk is added.
-constexpr int64_t kSpareBytes = int64_t{64} << 20;
 
 }  // namespace
 
@@ -30,14 +27,6 @@ Slab::~Slab() {
 
 absl::Status Slab::AddChunk() {
   const int64_t bytes = records_per_chunk_ * floats_per_record_ * sizeof(float);
-  const int64_t available = AvailableMemoryBytes();
-  if (available < bytes + kSpareBytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no memory for more rows: ", available >> 20, " MiB are available, ", (bytes + kSpareBytes) >> 20, " MiB are needed"));
-  }
-  if ((chunks_.size() + 1) * records_per_chunk_ > int64_t{0xffffffff}) {
-    return absl::ResourceExhaustedError(absl::StrCat("no more than ", int64_t{0xffffffff}, " rows fit one shard"));
-  }
   Chunk chunk;
   chunk.mapping_bytes = bytes + kHugePageBytes;
   chunk.mapping = mmap(nullptr, chunk.mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,6 +44,10 @@ absl::Status Slab::AddChunk() {
 
 absl::Status Slab::Ensure(int64_t count) {
   const int64_t fresh = count - static_cast<int64_t>(free_.size());
+  if (fresh > kMaxRecords - next_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no more than ", kMaxRecords, " rows fit one shard; ", next_, " are there, ", fresh, " more are needed"));
+  }
   while (next_ + fresh > static_cast<int64_t>(chunks_.size()) * records_per_chunk_) {
     if (absl::Status status = AddChunk(); !status.ok()) return status;
   }

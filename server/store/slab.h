@@ -15,13 +15,16 @@ namespace myriad {
 // written by several threads.
 class Slab {
  public:
+  static constexpr int64_t kMaxRecords = 0xffffffff;
+
   // Requires: floats_per_record in [1, 2^20].
   explicit Slab(int64_t floats_per_record);
   ~Slab();
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 
-  // Makes sure that the next `count` Take() calls succeed. Errors: RESOURCE_EXHAUSTED (memory).
+  // Makes sure that the next `count` Take() calls succeed. Address space only: whoever writes the records takes the memory, and asks first
+  // whether it is there. Errors: RESOURCE_EXHAUSTED (address space, or more than kMaxRecords).
   absl::Status Ensure(int64_t count);
   // Touches the pages of the next `count` records. Requires: Ensure(count).
   void Prefault(int64_t count);

@@ -189,6 +189,24 @@ TEST(MemoryRowStoreTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
   EXPECT_EQ(store.row_count(), 3);
 }
 
+// A step that is refused is given up as any other: Unpin() follows.
+TEST(MemoryRowStoreTest, AnUnpinAfterARefusedPinDoesNothing) {
+  MemoryRowStore store({Head(1000, 4), 3});
+  RowStore::PinnedRows rows;
+  ASSERT_TRUE(store.Pin(std::vector<int64_t>{1}, &rows).ok());
+  store.Commit(0);
+  EXPECT_FALSE(store.Pin(std::vector<int64_t>{2, 3, 4, 5}, &rows).ok());
+  store.Unpin();
+  ASSERT_TRUE(store.Pin(std::vector<int64_t>{6, 7}, &rows).ok());
+  rows.weights[0][0] = 6.0f;
+  rows.weights[1][0] = 7.0f;
+  store.Commit(1);
+  EXPECT_EQ(store.row_count(), 3);
+  EXPECT_EQ(ReadRow(store, 4, 1).weights, VirtualRow(Head(1000, 4), 1));
+  EXPECT_EQ(ReadRow(store, 4, 6).weights[0], 6.0f);
+  EXPECT_EQ(ReadRow(store, 4, 7).weights[0], 7.0f);
+}
+
 TEST(MemoryRowStoreTest, ReservesRowsAndRefusesMoreThanMemory) {
   MemoryRowStore store({Head(int64_t{1} << 40, 512), 0});
   ASSERT_TRUE(store.Reserve(1000).ok());
@@ -197,6 +215,43 @@ TEST(MemoryRowStoreTest, ReservesRowsAndRefusesMoreThanMemory) {
   EXPECT_EQ(store.Reserve(int64_t{1} << 40).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(store.Reserve(-1).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(store.reserved_row_count(), 1000);
+}
+
+TEST(MemoryRowStoreTest, AsksForTheMemoryOfAllNewRowsAtOnceAndOfThoseAlone) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  int64_t available = 0, asked = 0;
+  MemoryRowStore::Options options{Head(int64_t{1} << 40, 512)};
+  options.available_memory = [&] {
+    ++asked;
+    return available;
+  };
+  MemoryRowStore store(options);
+  std::vector<int64_t> ids(60000);  // 234 MiB of records: four chunks.
+  std::iota(ids.begin(), ids.end(), 0);
+  RowStore::PinnedRows rows;
+  available = 234 * kMiB;
+  const absl::Status refused = store.Pin(ids, &rows);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("60000 new rows need 301 MiB of memory; 234 MiB are available"));
+  EXPECT_EQ(store.Write(ids, std::vector<float>(ids.size() * 512).data(), nullptr).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(store.Reserve(60000).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(store.reserved_row_count(), 0) << "no page was touched";
+  EXPECT_EQ(asked, 3);
+
+  // Reserved rows, those given back and those that exist are there already.
+  available = 64 * kMiB + store.BytesOfNewRows(1000);
+  ASSERT_TRUE(store.Reserve(1000).ok());
+  available = 0;
+  ids.resize(1000);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(store.Pin(ids, &rows).ok());
+    store.Unpin();
+  }
+  for (int64_t step = 0; step < 2; ++step) {
+    ASSERT_TRUE(store.Pin(ids, &rows).ok());
+    store.Commit(step);
+  }
+  EXPECT_EQ(store.Pin({1000}, &rows).code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(MemoryRowStoreTest, ScansExistingRowsByPartitionAndIndexInPortionsOfAnySize) {

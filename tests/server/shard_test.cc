@@ -1,0 +1,171 @@
+// A shard in one thread, without sockets: opening heads, and memory that runs short.
+#include "server/shard.h"
+
+#include <ATen/Functions.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/server/fake_executor.h"
+#include "tests/testing/server/fake_timer.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+// One shard alone votes with itself.
+class NoPeers : public PeerClient {
+ public:
+  void Vote(int, const Ballot&, absl::Duration, OutcomeCallback) override { FAIL(); }
+  void GetOutcome(int, const VoteKey&, int, absl::Duration, OutcomeCallback) override { FAIL(); }
+  void CheckHead(int, int64_t, absl::Duration, std::function<void(absl::Status)>) override { FAIL(); }
+  std::string NameOf(int) const override { return "shard 0 (here)"; }
+};
+
+class ShardTest : public ::testing::Test {
+ protected:
+  ~ShardTest() override {
+    shard_.Shutdown(absl::UnavailableError("over"));
+    executor_.RunAll();
+  }
+  static HeadSpec Head(int64_t classes, int dim) {
+    HeadSpec head;
+    head.name = "faces";
+    head.class_count = classes;
+    head.embedding_dim = dim;
+    return head;
+  }
+  static SessionOptions Session(int64_t incarnation, SamplerOptions::Kind sampler) {
+    SessionOptions session;
+    session.incarnation = incarnation;
+    session.shard_addresses = {"here"};
+    session.training.sampler.kind = sampler;
+    return session;
+  }
+  absl::Status Open(const HeadSpec& head, const SessionOptions& session) {
+    std::optional<absl::Status> status;
+    shard_.Open(head, session, [&](const absl::StatusOr<HeadShard::Info>& info) { status = info.status(); });
+    executor_.RunAll();
+    return status.value_or(absl::UnknownError("no answer"));
+  }
+  std::shared_ptr<TrainingSession> Run(int64_t incarnation) { return *(*shard_.Find("faces"))->Session(incarnation); }
+  // One rank's whole step with zero embeddings.
+  absl::Status Step(StepEngine& engine, int64_t step, const std::vector<int64_t>& labels, int64_t samples, int dim,
+                    std::vector<int64_t> step_labels = {}) {
+    StepCall call;
+    call.step = step;
+    call.attempt = attempt_++;
+    call.phase_count = step_labels.empty() ? 1 : 2;
+    call.has_learning_rate = true;
+    call.part = HeadStepPart{at::zeros({samples, dim}, at::kFloat), labels, std::move(step_labels)};
+    std::optional<absl::Status> status;
+    call.done = [&](const absl::StatusOr<std::shared_ptr<const RankReply>>& reply) { status = reply.status(); };
+    engine.Call(std::move(call));
+    executor_.RunAll();
+    return status.value_or(absl::UnknownError("no answer"));
+  }
+  void ExpectTooLittleMemory(const absl::Status& status, const std::string& what) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(what));
+  }
+  static Shard::Options Options(const int64_t* available) {
+    Shard::Options options;
+    options.available_memory = [available] { return *available; };
+    return options;
+  }
+
+  int64_t available_ = int64_t{1} << 40;
+  int attempt_ = 0;
+  FakeExecutor executor_;
+  FakeTimer timer_;
+  Shard shard_{Options(&available_), &executor_, &timer_,
+               [](const std::string&, const std::vector<std::string>&) { return std::make_shared<NoPeers>(); }};
+};
+
+TEST_F(ShardTest, ARunWhoseStepDoesNotFitIsRefusedAndLeavesNothing) {
+  available_ = 200 * kMiB;
+  // 100,000 rows of 256 floats with momentum, and a copy: 293 MiB.
+  ExpectTooLittleMemory(Open(Head(100000, 256), Session(1, SamplerOptions::Kind::kAll)), "the 100000 rows of a step");
+  EXPECT_TRUE(shard_.heads().empty());
+  EXPECT_TRUE(Open(Head(100000, 64), Session(1, SamplerOptions::Kind::kAll)).ok());
+}
+
+TEST_F(ShardTest, RowsThatExistNeedNoMoreMemoryThanTheStepsCopy) {
+  const HeadSpec head = Head(100000, 128);  // 98 MiB and a little of rows, 49 MiB of copies.
+  ASSERT_TRUE(Open(head, Session(1, SamplerOptions::Kind::kAll)).ok());
+  ASSERT_TRUE(Step(Run(1)->train(), 0, {5}, 1, 128).ok());
+  available_ = (49 + 64) * kMiB;
+  EXPECT_TRUE(Open(head, Session(2, SamplerOptions::Kind::kAll)).ok());
+  available_ = (48 + 64) * kMiB;
+  ExpectTooLittleMemory(Open(head, Session(3, SamplerOptions::Kind::kAll)), "0 of them new");
+  EXPECT_EQ((*shard_.Find("faces"))->info().incarnation, 2) << "the run that was open stays so";
+}
+
+TEST_F(ShardTest, AStepWhoseNewRowsDoNotFitIsRefusedAndTheNextOneGoesOn) {
+  ASSERT_TRUE(Open(Head(100000, 128), Session(1, SamplerOptions::Kind::kAll)).ok());
+  // Enough for each chunk of 64 MiB by itself, not for the two that the rows fill.
+  available_ = 150 * kMiB;
+  ExpectTooLittleMemory(Step(Run(1)->train(), 0, {5}, 1, 128), "100000 new rows");
+  EXPECT_EQ((*shard_.Find("faces"))->info().row_count, 0);
+  available_ = 1024 * kMiB;
+  EXPECT_TRUE(Step(Run(1)->train(), 0, {5}, 1, 128).ok());
+  EXPECT_EQ((*shard_.Find("faces"))->info().row_count, 100000);
+}
+
+TEST_F(ShardTest, AStepWhoseCopiesDoNotFitIsRefused) {
+  ASSERT_TRUE(Open(Head(100000, 128), Session(1, SamplerOptions::Kind::kAll)).ok());
+  std::optional<absl::Status> reserved;
+  (*shard_.Find("faces"))->Reserve(100000, [&](const absl::Status& status) { reserved = status; });
+  executor_.RunAll();
+  ASSERT_TRUE(reserved.has_value() && reserved->ok());
+  available_ = 100 * kMiB;
+  ExpectTooLittleMemory(Step(Run(1)->train(), 0, {5}, 1, 128), "copies of the 100000 rows");
+  ExpectTooLittleMemory(Step(Run(1)->evaluate(), 0, {5}, 1, 128), "copies of the 100000 rows");
+}
+
+TEST_F(ShardTest, MoreStepLabelsThanMemoryAreRefusedBeforeRowsAreDrawn) {
+  ASSERT_TRUE(Open(Head(int64_t{1} << 40, 4), Session(1, SamplerOptions::Kind::kPositivesOnly)).ok());
+  std::vector<int64_t> labels(2000000);
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = 1000 * i;
+  available_ = 150 * kMiB;
+  ExpectTooLittleMemory(Step(Run(1)->train(), 0, {}, 0, 4, labels), "2000000 labels of a step");
+  available_ = 200 * kMiB;
+  ExpectTooLittleMemory(Step(Run(1)->train(), 0, {}, 0, 4, labels), "2000000 new rows");
+  EXPECT_EQ((*shard_.Find("faces"))->info().row_count, 0);
+}
+
+TEST_F(ShardTest, AHeadWithoutRowsGivesWayToAHigherIncarnation) {
+  ASSERT_TRUE(Open(Head(1000, 8), Session(1, SamplerOptions::Kind::kAll)).ok());
+  const std::shared_ptr<TrainingSession> first = Run(1);
+  EXPECT_EQ(Open(Head(1000, 4), Session(1, SamplerOptions::Kind::kAll)).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(Open(Head(1000, 4), Session(2, SamplerOptions::Kind::kAll)).ok());
+  EXPECT_EQ(Step(first->train(), 0, {5}, 1, 8).code(), absl::StatusCode::kFailedPrecondition) << "the run before has ended";
+  attempt_ = 0;
+  EXPECT_TRUE(Step(Run(2)->train(), 0, {5}, 1, 4).ok());
+  // Now there are rows.
+  const absl::Status refused = Open(Head(1000, 8), Session(3, SamplerOptions::Kind::kAll));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("embedding_dim"));
+  EXPECT_EQ((*shard_.Find("faces"))->info().incarnation, 2);
+}
+
+TEST_F(ShardTest, AHeadDoesNotGiveWayWhileAStepIsUnderWay) {
+  SessionOptions session = Session(1, SamplerOptions::Kind::kAll);
+  session.rank_count = 2;
+  ASSERT_TRUE(Open(Head(1000, 8), session).ok());
+  EXPECT_EQ(Step(Run(1)->train(), 0, {5}, 1, 8).message(), "no answer") << "rank 1 is still to come";
+  EXPECT_EQ(Open(Head(1000, 4), Session(2, SamplerOptions::Kind::kAll)).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace myriad
