@@ -64,8 +64,12 @@ struct SoftmaxShare::State {
   at::Tensor accumulated;             // U, B x D; a view of group 0's.
   // Targets by row, so that a tile's are a range.
   std::vector<int64_t> target_rows, target_samples;
+  std::vector<int64_t> target_tile_rows;  // The same rows, counted from the start of their tiles.
   std::vector<double> target_cosines;
   std::vector<TargetLogit> target_logits;
+  std::vector<double> target_factors;  // What EmbeddingGradients adds of each target.
+  ReusedTensor log_z_buffer;
+  at::Tensor log_z;  // B doubles on the CPU: of the last chunk that was merged.
 
   // Tiles.
   bool kept = false;
@@ -89,7 +93,6 @@ struct SoftmaxShare::State {
   at::Tensor pending_log_z;  // B doubles.
   double pending_factor = 0.0;
   std::vector<double> pending_target_factors;  // In the order of target_rows.
-  double gradient_bound = 0.0;                 // On the magnitude of any element of the sum.
 
   at::TensorOptions Float() const { return at::TensorOptions().dtype(at::kFloat).device(device); }
   at::TensorOptions Double() const { return at::TensorOptions().dtype(at::kDouble).device(device); }
@@ -100,21 +103,19 @@ struct SoftmaxShare::State {
   void ReserveChunk();
   void SetTargets(absl::Span<const int32_t> row_of_sample);
 
-  at::Tensor LogZ(const MergedDenominators& merged) const {
-    at::Tensor log_z = at::empty({batch}, at::kDouble);
+  at::Tensor LogZ(const MergedDenominators& merged) {
     std::copy_n(merged.log_z.begin(), batch, log_z.mutable_data_ptr<double>());
     return log_z.to(device);
   }
   // dz/dc of a class other than the sample's own, over the batch size.
   double Factor(int64_t batch_size) const { return batch_size == 0 ? 0.0 : options.margin.scale / static_cast<double>(batch_size); }
   // (p_iy - 1) (dz/dc)_i / B, in the order of target_rows.
-  std::vector<double> TargetFactors(const MergedDenominators& merged, int64_t batch_size) const {
-    std::vector<double> factors(target_samples.size());
-    for (size_t k = 0; k < factors.size(); ++k) {
+  void SetTargetFactors(const MergedDenominators& merged, int64_t batch_size, std::vector<double>* factors) const {
+    factors->resize(target_samples.size());
+    for (size_t k = 0; k < factors->size(); ++k) {
       const double missing = std::expm1(target_logits[k].logit - merged.log_z[target_samples[k]]);
-      factors[k] = missing * target_logits[k].derivative / static_cast<double>(batch_size);
+      (*factors)[k] = missing * target_logits[k].derivative / static_cast<double>(batch_size);
     }
-    return factors;
   }
 
   int64_t TileBegin(int64_t tile) const { return tile * tile_rows; }
@@ -150,9 +151,8 @@ struct SoftmaxShare::State {
   void MaskedCosines(int64_t tile, at::Tensor& out) const {
     at::mm_out(out, unit_rows.narrow(0, TileBegin(tile), TileSize(tile)), unit_embeddings.t());
     const auto [first, last] = TileTargets(tile);
-    std::vector<int64_t> rows(target_rows.begin() + first, target_rows.begin() + last);
-    for (int64_t& row : rows) row -= TileBegin(tile);
-    passes->Mask(out, rows, absl::MakeConstSpan(target_samples).subspan(first, last - first));
+    passes->Mask(out, absl::MakeConstSpan(target_tile_rows).subspan(first, last - first),
+                 absl::MakeConstSpan(target_samples).subspan(first, last - first));
   }
 
   void ForwardTile(int64_t group, int64_t tile);
@@ -166,7 +166,6 @@ absl::Status SoftmaxShare::State::PrepareRows(int64_t count, at::Device on) {
   n = count;
   device = on;
   summed = pending = false;
-  gradient_bound = 0.0;
   passes = device.is_cpu() && !options.plain_passes ? MakeFusedPasses() : MakePlainPasses();
   try {
     unit_rows = unit_rows_buffer.Get({n, dim}, Float());
@@ -215,6 +214,7 @@ void SoftmaxShare::State::ReserveChunk() {
   group_sum = group_sum_buffer.Get({group_count, batch}, Double());
   scaled = scaled_buffer.Get({group_count, batch, dim}, Float());
   tile_gradient = tile_gradient_buffer.Get({group_count, tile_rows, dim}, Float());
+  log_z = log_z_buffer.Get({batch}, at::TensorOptions().dtype(at::kDouble));
 }
 
 void SoftmaxShare::State::SetTargets(absl::Span<const int32_t> row_of_sample) {
@@ -224,7 +224,13 @@ void SoftmaxShare::State::SetTargets(absl::Span<const int32_t> row_of_sample) {
   }
   std::stable_sort(target_samples.begin(), target_samples.end(), [&](int64_t a, int64_t b) { return row_of_sample[a] < row_of_sample[b]; });
   target_rows.clear();
-  for (int64_t sample : target_samples) target_rows.push_back(row_of_sample[sample]);
+  target_tile_rows.clear();
+  for (int64_t sample : target_samples) {
+    target_rows.push_back(row_of_sample[sample]);
+    target_tile_rows.push_back(row_of_sample[sample] % tile_rows);
+  }
+  target_factors.reserve(target_rows.size());
+  pending_target_factors.reserve(target_rows.size());
   target_cosines = passes->Cosines(unit_rows, target_rows, unit_embeddings, target_samples);
   target_logits.clear();
   for (double cosine : target_cosines) target_logits.push_back(ApplyMargin(options.margin, cosine));
@@ -290,10 +296,9 @@ void SoftmaxShare::State::AddPending(int64_t group, int64_t tile, bool accumulat
     at::mm_out(out, exponentials, embeddings);
   }
   const auto [first, last] = TileTargets(tile);
-  std::vector<int64_t> rows(target_rows.begin() + first, target_rows.begin() + last);
-  for (int64_t& row : rows) row -= TileBegin(tile);
   passes->AddRows(absl::MakeConstSpan(pending_target_factors).subspan(first, last - first), unit_embeddings,
-                  absl::MakeConstSpan(target_samples).subspan(first, last - first), out, rows);
+                  absl::MakeConstSpan(target_samples).subspan(first, last - first), out,
+                  absl::MakeConstSpan(target_tile_rows).subspan(first, last - first));
 }
 
 // The step's dLoss/du of a tile. Where earlier chunks were summed, the pending one is added to them.
@@ -335,7 +340,6 @@ void SoftmaxShare::SetRows(const at::Tensor& rows) {
   if (s.rows_status.ok()) s.FinishRows(s.passes->Normalize(rows.detach().contiguous(), s.unit_rows, s.row_inverse_norm));
 }
 
-int64_t SoftmaxShare::row_count() const { return state_->n; }
 int64_t SoftmaxShare::degenerate_row_count() const { return state_->degenerate_rows; }
 int64_t SoftmaxShare::degenerate_embedding_count() const { return state_->degenerate_embeddings; }
 
@@ -404,7 +408,8 @@ at::Tensor SoftmaxShare::EmbeddingGradients(const MergedDenominators& merged, in
   s.passes->Coefficients(s.final_max, s.LogZ(merged), s.Factor(batch_size), coefficients);
   at::Tensor gradients = at::empty({s.batch, s.dim}, s.Float());
   s.passes->ScaleRows(coefficients, s.accumulated, gradients);
-  s.passes->AddRows(s.TargetFactors(merged, batch_size), s.unit_rows, s.target_rows, gradients, s.target_samples);
+  s.SetTargetFactors(merged, batch_size, &s.target_factors);
+  s.passes->AddRows(s.target_factors, s.unit_rows, s.target_rows, gradients, s.target_samples);
   s.passes->Project(s.unit_embeddings, s.embedding_inverse_norm, gradients);
   return gradients;
 }
@@ -415,17 +420,7 @@ void SoftmaxShare::AccumulateRowGradients(const MergedDenominators& merged, int6
   s.pending = true;
   s.pending_log_z = s.LogZ(merged);
   s.pending_factor = s.Factor(batch_size);
-  s.pending_target_factors = s.TargetFactors(merged, batch_size);
-  at::Tensor coefficients = s.group_factor[0];
-  s.passes->Coefficients(s.final_max, s.pending_log_z, s.pending_factor, coefficients);
-  s.gradient_bound += coefficients.sum(at::kDouble).item<double>();
-  for (double factor : s.pending_target_factors) s.gradient_bound += std::abs(factor);
-}
-
-bool SoftmaxShare::RowGradientsFinite() const {
-  // Unit embeddings, and exponentials that the coefficients make probabilities: no element of dLoss/du exceeds the sum of the
-  // coefficients, and the way through the normalization multiplies by 2/|w| at most. NaN fails the comparison.
-  return state_->gradient_bound * (2.0 / kMinNorm) < std::numeric_limits<float>::max();
+  s.SetTargetFactors(merged, batch_size, &s.pending_target_factors);
 }
 
 at::Tensor SoftmaxShare::RowGradients() const {

@@ -29,7 +29,8 @@ namespace myriad {
 //
 // Buffers are reused from step to step: one object lives as long as its head is open. Not thread-safe; one step at a time. It computes on
 // at::get_num_threads() threads; call it from one thread, as OpenMP keeps a team for each calling one. A step repeats bit for bit on the
-// same hardware and number of threads. Forward reserves what the step needs: nothing after it allocates but its results. CPU or CUDA by
+// same hardware and number of threads. Forward reserves what the step needs: nothing of its size is
+// allocated after it but results. CPU or CUDA by
 // the device of what comes in; on CPU the passes over rows are fused (their plain ATen counterparts are the CUDA path and the tests'
 // reference).
 class SoftmaxShare {
@@ -47,8 +48,6 @@ class SoftmaxShare {
   void SetRows(absl::Span<const float* const> rows);
   // The same from a dense n x D float32 tensor, on its device.
   void SetRows(const at::Tensor& rows);
-  // For tests and the gather of n rows by other means: n as of the last SetRows.
-  int64_t row_count() const;
   // Rows of the step with a norm below 1e-12.
   int64_t degenerate_row_count() const;
 
@@ -62,12 +61,9 @@ class SoftmaxShare {
   // This participant's share of dLoss/dX of the last Forward, B x D float32. `batch_size` is what gradients are divided by (all chunks).
   at::Tensor EmbeddingGradients(const MergedDenominators& merged, int64_t batch_size);
 
-  // Adds the chunk's dLoss/du to the step's sum (the third product). After it, Forward may start the next chunk.
+  // Adds the chunk's dLoss/du to the step's sum (the third product). After it, Forward may start the next chunk. Rows and embeddings are
+  // finite, so with log Z as MergeShares gives it all gradients are.
   void AccumulateRowGradients(const MergedDenominators& merged, int64_t batch_size);
-
-  // True if all accumulated row gradients are finite, by a bound from the coefficients alone: O(1) here, no row is read. (A NaN must be
-  // refused before anything is applied.)
-  bool RowGradientsFinite() const;
 
   // The accumulated dLoss/dw through the normalization, n x D float32: what a rank sends to the owners in compute at the worker.
   at::Tensor RowGradients() const;

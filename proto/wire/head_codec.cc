@@ -1,6 +1,8 @@
 #include "proto/wire/head_codec.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/matrix_codec.h"
@@ -163,6 +165,11 @@ absl::StatusOr<MergedDenominators> ParseMerged(const v1::MergedDenominators& mes
   if (merged.target_present.size() != merged.log_z.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("merged denominators: ", merged.target_present.size(), " target flags for ", merged.log_z.size(), " samples"));
+  }
+  for (size_t i = 0; i < merged.log_z.size(); ++i) {
+    // A sample without any row has log 0.
+    if (!std::isnan(merged.log_z[i]) && merged.log_z[i] < std::numeric_limits<double>::infinity()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("merged denominators: log Z of sample ", i, " is ", merged.log_z[i]));
   }
   merged.loss_sum = message.loss_sum();
   merged.target_cosine_sum = message.target_cosine_sum();
