@@ -102,7 +102,7 @@ void HeadShard::Open(SessionOptions options, OpenDone done) {
     absl::MutexLock lock(&mu_);
     const SessionOptions* open = opening_ ? &*opening_ : session_ != nullptr ? &session_->options() : nullptr;
     const bool repeat = open != nullptr && incarnation == open->incarnation;
-    absl::Status status = stopped_;
+    absl::Status status = stopped_.ok() ? torn_ : stopped_;
     if (status.ok() && open != nullptr && incarnation < open->incarnation) {
       status = absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is open under incarnation ", open->incarnation,
                                                           "; ", incarnation, " is not greater"));
@@ -154,6 +154,13 @@ void HeadShard::FinishOpen(int64_t incarnation) {
       absl::MutexLock lock(&self->mu_);
       self->committed_steps_ = step + 1;
     };
+    parts.on_torn = [weak = weak_from_this()](const absl::Status& reason) {
+      const std::shared_ptr<HeadShard> self = weak.lock();
+      if (self == nullptr) return;
+      absl::MutexLock lock(&self->mu_);
+      self->torn_ = absl::DataLossError(absl::StrCat(reason.message(), ": some of its rows on shard ", self->options_.shard_index,
+                                                     " have moved and some have not; restart the shards and restore the head"));
+    };
     previous_ = std::move(session_);
     session_ = std::make_shared<TrainingSession>(*std::exchange(opening_, std::nullopt), parts);
     waiting.swap(waiting_);
@@ -165,6 +172,7 @@ void HeadShard::FinishOpen(int64_t incarnation) {
 absl::StatusOr<std::shared_ptr<TrainingSession>> HeadShard::Session(int64_t incarnation) const {
   absl::MutexLock lock(&mu_);
   if (!stopped_.ok()) return stopped_;
+  if (!torn_.ok()) return torn_;
   if (session_ == nullptr) {
     return absl::DataLossError(
         absl::StrCat("shard ", options_.shard_index, " has not opened head '", options_.head.name, "': it restarted"));
@@ -207,7 +215,13 @@ absl::Status HeadShard::CheckClassIds(absl::Span<const int64_t> class_ids) const
   return absl::OkStatus();
 }
 
+absl::Status HeadShard::CheckRows() const {
+  absl::MutexLock lock(&mu_);
+  return torn_;
+}
+
 absl::StatusOr<HeadShard::Rows> HeadShard::ReadNow(std::vector<int64_t> class_ids, bool with_slots) {
+  if (absl::Status status = CheckRows(); !status.ok()) return status;
   Rows rows;
   const int64_t count = class_ids.size();
   rows.class_ids = std::move(class_ids);
@@ -234,7 +248,10 @@ void HeadShard::Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone d
 
 void HeadShard::ScanKeys(int64_t after, int64_t max_keys, std::function<void(absl::StatusOr<std::vector<int64_t>>)> done) {
   strand_->Run([self = shared_from_this(), after, max_keys, done = std::move(done)] {
-    done(CatchAll([&]() -> absl::StatusOr<std::vector<int64_t>> { return self->store_->ScanKeys(after, max_keys); }));
+    done(CatchAll([&]() -> absl::StatusOr<std::vector<int64_t>> {
+      if (absl::Status status = self->CheckRows(); !status.ok()) return status;
+      return self->store_->ScanKeys(after, max_keys);
+    }));
   });
 }
 
@@ -248,12 +265,13 @@ void HeadShard::Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Te
                       given_up = std::move(given_up), done = std::move(done)] {
     const absl::Status status = CatchAll([&] {
       if (given_up()) return absl::CancelledError("the caller is gone");
+      if (absl::Status torn = self->CheckRows(); !torn.ok()) return torn;
       return self->store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
     });
     self->gate_->Release();
     done(status);
   };
-  gate_->Acquire(/*exclusive=*/true, [strand = strand_, write] { strand->Run(write); });
+  gate_->Acquire([strand = strand_, write] { strand->Run(write); });
 }
 
 void HeadShard::Reserve(int64_t row_count, Done done) {

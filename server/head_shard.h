@@ -77,9 +77,11 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
 
   // Opens the head for a run. A repeat is answered as the first call. A higher incarnation ends the run that is open: its calls are
   // refused, a step that it has voted on is decided first.
-  // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options), RESOURCE_EXHAUSTED (a step would not fit memory).
+  // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options), RESOURCE_EXHAUSTED (a step would not fit memory),
+  // DATA_LOSS (a step was applied in part only).
   void Open(SessionOptions options, OpenDone done) ABSL_LOCKS_EXCLUDED(mu_);
-  // The run that has the head open. DATA_LOSS: none has, this process has lost it. FAILED_PRECONDITION: another incarnation.
+  // The run that has the head open. DATA_LOSS: none has, this process has lost it, or the rows are torn. FAILED_PRECONDITION: another
+  // incarnation.
   absl::StatusOr<std::shared_ptr<TrainingSession>> Session(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
   // The same for peers, who may still ask about the run before.
   absl::StatusOr<std::shared_ptr<TrainingSession>> SessionForPeer(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
@@ -87,6 +89,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // INVALID_ARGUMENT unless `class_ids` are strictly increasing and in [0, N); FAILED_PRECONDITION naming a class of another shard.
   absl::Status CheckClassIds(absl::Span<const int64_t> class_ids) const;
 
+  // Calls that read or change rows are DATA_LOSS once a step was applied in part only.
   // Reads rows, virtual ones included. Requires: CheckClassIds.
   void Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone done);
   // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x (slots * D) or 0 x 0 for zeros; both are kept
@@ -96,8 +99,11 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void Reserve(int64_t row_count, Done done);
 
   // One instant of all rows: from the call of `held` to ReleaseRows() no step and no write changes a row; several may hold at once.
-  void HoldRows(std::function<void()> held) { gate_->Acquire(/*exclusive=*/false, std::move(held)); }
-  void ReleaseRows() { gate_->Release(); }
+  // `yield` is called as RowGate::AcquireShared says: a step of the run waits, and the holder is to release the rows soon.
+  void HoldRows(std::function<void(RowGate::ReaderId)> held, std::function<void()> yield) {
+    gate_->AcquireShared(std::move(held), std::move(yield));
+  }
+  void ReleaseRows(RowGate::ReaderId reader) { gate_->ReleaseShared(reader); }
   // While held: up to `max_keys` keys of existing rows above `after`, see RowStore::ScanKeys, and the rows of such keys.
   void ScanKeys(int64_t after, int64_t max_keys, std::function<void(absl::StatusOr<std::vector<int64_t>>)> done);
   void ReadKeys(std::vector<int64_t> keys, bool with_slots, RowsDone done);
@@ -106,6 +112,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void Shutdown(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // DATA_LOSS once a step was applied in part only.
+  absl::Status CheckRows() const ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
   void FinishOpen(int64_t incarnation) ABSL_LOCKS_EXCLUDED(mu_);
   Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -120,6 +128,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
 
   mutable absl::Mutex mu_;
   absl::Status stopped_ ABSL_GUARDED_BY(mu_);
+  absl::Status torn_ ABSL_GUARDED_BY(mu_);  // DATA_LOSS once a step was applied in part only; for good.
   int64_t committed_steps_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<TrainingSession> session_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<TrainingSession> previous_ ABSL_GUARDED_BY(mu_);  // For peers.

@@ -30,7 +30,14 @@ absl::Status CheckSame(const SessionOptions& open, const SessionOptions& asked) 
 
 TrainingSession::TrainingSession(SessionOptions options, const Parts& parts) : options_(std::move(options)) {
   const int shard_count = options_.shard_addresses.size();
-  reducer_ = std::make_shared<Reducer>(Reducer::Options{shard_count, options_.shard_index, options_.shard_wait}, parts.timer, parts.peers);
+  Reducer::Options reducer;
+  reducer.shard_count = shard_count;
+  reducer.own_shard = options_.shard_index;
+  reducer.shard_wait = options_.shard_wait;
+  // Longer than the others' own deadlines for the ranks, shorter than callers wait.
+  reducer.vote_wait = options_.step_deadline + options_.shard_wait;
+  reducer.next_step = parts.committed_steps;
+  reducer_ = std::make_shared<Reducer>(reducer, parts.timer, parts.peers);
   exchange_ = std::make_shared<VoteExchange>(VoteExchange::Options{shard_count, options_.shard_index, options_.shard_wait}, reducer_,
                                              parts.timer, parts.peers);
   const StepWorkOptions work{parts.head, options_.training, options_.shard_index, shard_count};
@@ -47,6 +54,7 @@ TrainingSession::TrainingSession(SessionOptions options, const Parts& parts) : o
                                            parts.strand, parts.timer, nullptr, exchange_);
 
   engine.evaluate = false;
+  engine.on_torn = parts.on_torn;
   engine.on_commit = [reducer = reducer_, evaluate = evaluate_, on_commit = parts.on_commit](int64_t step) {
     // All shards have voted for `step`, so they have the outcomes of those before it.
     reducer->ForgetBefore(step);
@@ -62,8 +70,11 @@ TrainingSession::TrainingSession(SessionOptions options, const Parts& parts) : o
   train_ = std::make_shared<StepEngine>(engine, std::move(train_work), parts.strand, parts.timer, parts.gate, exchange_);
 }
 
-StepOutcome TrainingSession::GetOutcome(const VoteKey& key) {
-  if (IsReducerOf(key.step)) return reducer_->Settle(key);
+absl::StatusOr<StepOutcome> TrainingSession::GetOutcome(const VoteKey& key) {
+  if (IsReducerOf(key.step)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("shard ", options_.shard_index, " is the reducer of ", key.ToString(), ": it answers votes"));
+  }
   return (key.evaluate ? evaluate_ : train_)->GetOutcome(key);
 }
 

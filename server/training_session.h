@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "head/head_spec.h"
 #include "server/runtime/executor.h"
@@ -47,6 +48,7 @@ class TrainingSession {
     Timer* timer = nullptr;
     std::shared_ptr<PeerClient> peers;
     std::function<void(int64_t step)> on_commit;
+    std::function<void(const absl::Status& reason)> on_torn;
   };
   TrainingSession(SessionOptions options, const Parts& parts);
 
@@ -57,8 +59,9 @@ class TrainingSession {
   StepEngine& evaluate() { return *evaluate_; }
   Reducer& reducer() { return *reducer_; }
   bool IsReducerOf(int64_t step) const { return exchange_->ReducerOf(step) == options_.shard_index; }
-  // A peer's question: what this shard knows of a vote.
-  StepOutcome GetOutcome(const VoteKey& key);
+  // A peer's question: what this shard knows of a vote. Errors: as StepEngine::GetOutcome; FAILED_PRECONDITION where this shard is the
+  // reducer, who is asked by voting.
+  absl::StatusOr<StepOutcome> GetOutcome(const VoteKey& key);
 
   // Ends the run on this shard: calls get `reason`. `closed` is called once no step is under way; votes and questions of peers are
   // answered even then.

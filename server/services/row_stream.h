@@ -26,23 +26,28 @@ inline int64_t RowsPerMessage(const HeadSpec& head, bool with_slots) {
   return std::max<int64_t>(1, (int64_t{1} << 20) / row_bytes);
 }
 
-// Cancels a call whose caller takes no message for a minute: what the stream holds (perhaps the rows of a head) others wait for.
+// Cancels a call whose caller takes no message for a minute, or for less when somebody waits for what the stream holds.
 class StallGuard : public std::enable_shared_from_this<StallGuard> {
  public:
   StallGuard(grpc::CallbackServerContext* context, Timer* timer) : timer_(timer), context_(context) {}
 
   void Arm() {
     absl::MutexLock lock(&mu_);
-    id_ = timer_->RunAt(timer_->Now() + absl::Minutes(1), [weak = weak_from_this()] {
-      const std::shared_ptr<StallGuard> self = weak.lock();
-      if (self == nullptr) return;
-      absl::MutexLock lock(&self->mu_);
-      if (self->context_ != nullptr) self->context_->TryCancel();
-    });
+    armed_ = true;
+    Start();
   }
   void Disarm() {
     absl::MutexLock lock(&mu_);
+    armed_ = false;
     timer_->Cancel(id_);
+  }
+  // From now on a message must be taken within `patience`, the one on its way too.
+  void Hurry(absl::Duration patience) {
+    absl::MutexLock lock(&mu_);
+    patience_ = patience;
+    if (!armed_) return;
+    timer_->Cancel(id_);
+    Start();
   }
   // The context is about to go.
   void Release() {
@@ -51,8 +56,19 @@ class StallGuard : public std::enable_shared_from_this<StallGuard> {
   }
 
  private:
+  void Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    id_ = timer_->RunAt(timer_->Now() + patience_, [weak = weak_from_this()] {
+      const std::shared_ptr<StallGuard> self = weak.lock();
+      if (self == nullptr) return;
+      absl::MutexLock lock(&self->mu_);
+      if (self->context_ != nullptr) self->context_->TryCancel();
+    });
+  }
+
   Timer* const timer_;
   absl::Mutex mu_;
+  absl::Duration patience_ ABSL_GUARDED_BY(mu_) = absl::Minutes(1);
+  bool armed_ ABSL_GUARDED_BY(mu_) = false;
   grpc::CallbackServerContext* context_ ABSL_GUARDED_BY(mu_);
   Timer::Id id_ ABSL_GUARDED_BY(mu_) = 0;
 };
@@ -71,6 +87,8 @@ class MessageStream : public grpc::ServerWriteReactor<Response> {
   MessageStream(grpc::CallbackServerContext* context, Timer* timer, Source source, std::function<void()> on_end)
       : context_(context), guard_(std::make_shared<StallGuard>(context, timer)), source_(std::move(source)), on_end_(std::move(on_end)) {}
 
+  // Lives as long as anybody holds it, also after the stream.
+  const std::shared_ptr<StallGuard>& guard() const { return guard_; }
   // Begins. Apart from the constructor because the source may call back at once.
   void Start() { Next(); }
 

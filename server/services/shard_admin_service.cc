@@ -1,8 +1,11 @@
 #include "server/services/shard_admin_service.h"
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,6 +17,7 @@
 #include "proto/wire/status.h"
 #include "server/services/row_stream.h"
 #include "server/services/unary.h"
+#include "server/step/row_gate.h"
 #include "server/step/step_inputs.h"
 
 namespace myriad {
@@ -21,6 +25,8 @@ namespace {
 
 // Keys of a pass over the table of rows; each pass looks at all of it.
 constexpr int64_t kScanKeys = 1 << 20;
+// How long a reader may still take over the message on its way once a step of the run has waited for the rows.
+constexpr absl::Duration kYieldPatience = absl::Seconds(1);
 
 // A field of /proc/self/status in bytes; 0 if there is none.
 int64_t ReadProcessStatus(const std::string& field) {
@@ -34,17 +40,30 @@ int64_t ReadProcessStatus(const std::string& field) {
 }
 
 // All rows of a head at one instant, message by message.
-class RowReader {
+class RowReader : public std::enable_shared_from_this<RowReader> {
  public:
   using Made = MessageStream<v1::ReadRowsResponse>::Made;
 
   RowReader(std::shared_ptr<HeadShard> head, bool with_slots) : head_(std::move(head)), with_slots_(with_slots) {}
 
+  // What to do when a step waits for the rows, beside ending the stream with its next message. Before the first Next().
+  void OnYield(std::function<void()> hurry) { hurry_ = std::move(hurry); }
+
   void Next(Made made) {
-    if (!held_) {
-      held_ = true;
-      head_->HoldRows([this, made = std::move(made)] { Next(made); });
+    if (!hold_) {
+      head_->HoldRows(
+          [this, made = std::move(made)](RowGate::ReaderId reader) {
+            hold_ = reader;
+            Next(made);
+          },
+          [weak = weak_from_this()] {
+            if (const std::shared_ptr<RowReader> self = weak.lock()) self->Yield();
+          });
       return;
+    }
+    if (yields_) {
+      return made(absl::FailedPreconditionError(absl::StrCat("a step of the run that trains head '", head_->spec().name,
+                                                             "' has waited for its rows: read them when the run rests or has ended")));
     }
     if (next_ == keys_.size() && !scanned_all_) {
       const int64_t after = keys_.empty() ? -1 : keys_.back();
@@ -74,13 +93,20 @@ class RowReader {
   }
 
   void End() {
-    if (held_) head_->ReleaseRows();
+    if (hold_) head_->ReleaseRows(*hold_);
   }
 
  private:
+  void Yield() {
+    yields_ = true;
+    hurry_();
+  }
+
   const std::shared_ptr<HeadShard> head_;
   const bool with_slots_;
-  bool held_ = false;
+  std::function<void()> hurry_;
+  std::optional<RowGate::ReaderId> hold_;
+  std::atomic<bool> yields_ = false;
   std::vector<int64_t> keys_;
   size_t next_ = 0;
   bool scanned_all_ = false;
@@ -141,6 +167,7 @@ grpc::ServerWriteReactor<v1::ReadRowsResponse>* ShardAdminService::ReadRows(grpc
     auto reader = std::make_shared<RowReader>(*std::move(head), request->with_slots());
     stream = new Stream(
         context, shard_->timer(), [reader](Stream::Made made) { reader->Next(std::move(made)); }, [reader] { reader->End(); });
+    reader->OnYield([guard = stream->guard()] { guard->Hurry(kYieldPatience); });
   } else {
     stream = new Stream(
         context, shard_->timer(), [status = head.status()](const Stream::Made& made) { made(status); }, [] {});

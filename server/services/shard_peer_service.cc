@@ -7,6 +7,9 @@
 #include "proto/wire/status.h"
 #include "server/services/unary.h"
 #include "server/services/vote_codec.h"
+#include "server/step/step_errors.h"
+#include "server/step/vote.h"
+#include "server/training_session.h"
 
 namespace myriad {
 namespace {
@@ -17,6 +20,14 @@ absl::StatusOr<std::shared_ptr<TrainingSession>> FindSession(const Shard& shard,
   return (*head)->SessionForPeer(key.incarnation());
 }
 
+// INVALID_ARGUMENT unless the caller says that it is another shard of the head.
+absl::Status CheckPeer(const SessionOptions& session, int shard) {
+  const int shard_count = session.shard_addresses.size();
+  if (shard >= 0 && shard < shard_count && shard != session.shard_index) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("shard_index ", shard, " is no other shard than ", session.shard_index, " in [0, ", shard_count, ")"));
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ShardPeerService::Vote(grpc::CallbackServerContext* context, const v1::VoteRequest* request,
@@ -25,11 +36,8 @@ grpc::ServerUnaryReactor* ShardPeerService::Vote(grpc::CallbackServerContext* co
   if (!session.ok()) return FinishNow(context, session.status());
   absl::StatusOr<Ballot> ballot = ParseBallot(*request);
   if (!ballot.ok()) return FinishNow(context, ballot.status());
-  const int shard_count = (*session)->options().shard_addresses.size();
-  if (ballot->shard < 0 || ballot->shard >= shard_count) {
-    return FinishNow(context,
-                     absl::InvalidArgumentError(absl::StrCat("shard_index ", ballot->shard, " is outside [0, ", shard_count, ")")));
-  }
+  if (absl::Status status = CheckVoteKey(ballot->key); !status.ok()) return FinishNow(context, status);
+  if (absl::Status status = CheckPeer((*session)->options(), ballot->shard); !status.ok()) return FinishNow(context, status);
   if (!(*session)->IsReducerOf(ballot->key.step)) {
     return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("shard ", (*session)->options().shard_index,
                                                                       " is not the reducer of ", ballot->key.ToString())));
@@ -46,10 +54,12 @@ grpc::ServerUnaryReactor* ShardPeerService::GetOutcome(grpc::CallbackServerConte
                                                        v1::GetOutcomeResponse* response) {
   absl::StatusOr<std::shared_ptr<TrainingSession>> session = FindSession(*shard_, request->key());
   if (!session.ok()) return FinishNow(context, session.status());
-  if (request->key().step() < 0) {
-    return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("step ", request->key().step(), " is negative")));
-  }
-  *response->mutable_outcome() = ToProto((*session)->GetOutcome(ParseVoteKey(*request)));
+  const VoteKey key = ParseVoteKey(*request);
+  if (absl::Status status = CheckVoteKey(key); !status.ok()) return FinishNow(context, status);
+  if (absl::Status status = CheckPeer((*session)->options(), request->shard_index()); !status.ok()) return FinishNow(context, status);
+  absl::StatusOr<StepOutcome> outcome = (*session)->GetOutcome(key);
+  if (!outcome.ok()) return FinishNow(context, outcome.status());
+  *response->mutable_outcome() = ToProto(*outcome);
   return FinishNow(context, absl::OkStatus());
 }
 

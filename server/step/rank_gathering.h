@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "server/runtime/timer.h"
 #include "server/step/digest.h"
 #include "server/step/step_work.h"
 
@@ -44,8 +43,6 @@ class RankGathering {
   void Refuse(const absl::Status& status, Answers* answers);
   // Forgets the replies, which will not be asked for again.
   void DropReplies();
-
-  Timer::Id deadline = 0;  // The owner's.
 
  private:
   struct Seat {

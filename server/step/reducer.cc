@@ -1,17 +1,27 @@
 #include "server/step/reducer.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "proto/wire/status.h"
 
 namespace myriad {
+namespace {
+
+// A shard may vote on the step after the one whose COMMIT this shard has not heard of, and that may follow the last one known here.
+constexpr int64_t kStepsAhead = 2;
+constexpr size_t kMaxPolls = 4096;
+
+}  // namespace
 
 void Reducer::Decide(Poll& poll, StepOutcome outcome, Answers* answers) {
   poll.outcome = std::move(outcome);
   timer_->Cancel(std::exchange(poll.probe, 0));
-  for (Done& done : poll.waiting) answers->push_back([done = std::move(done), outcome = *poll.outcome] { done(outcome); });
+  for (auto& [shard, done] : poll.waiting) answers->push_back([done = std::move(done), outcome = *poll.outcome] { done(outcome); });
   poll.waiting.clear();
   poll.ballots.clear();
 }
@@ -44,10 +54,33 @@ void Reducer::Count(Poll& poll, Ballot ballot, Answers* answers) {
   for (std::optional<Ballot>& other : poll.ballots) shares.push_back(std::move(other->denominators));
   absl::StatusOr<MergedDenominators> merged = MergeShares(shares, sample_count);
   if (merged.ok()) {
+    poll.digest = poll.ballots[shard]->digest;
+    ForgetBelow(key);
     Decide(poll, StepOutcome::Commit(std::make_shared<const MergedDenominators>(*std::move(merged))), answers);
   } else {
     Decide(poll, StepOutcome::Abort(Annotate(merged.status(), absl::StrCat("denominators of ", key.ToString()))), answers);
   }
+}
+
+void Reducer::ForgetBelow(const VoteKey& key) {
+  for (auto it = polls_.begin(); it != polls_.end() && it->first < key;) {
+    it = it->first.evaluate == key.evaluate && it->second.outcome ? polls_.erase(it) : std::next(it);
+  }
+}
+
+absl::Status Reducer::CheckKey(const VoteKey& key) const {
+  if (!closed_.ok()) return closed_;
+  if (key.step < first_step_) {
+    return absl::FailedPreconditionError(absl::StrCat(key.ToString(), " is over; a vote for it comes too late"));
+  }
+  if (!key.evaluate && key.step > first_step_ + kStepsAhead) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(key.ToString(), " is far from step ", first_step_, ", where the run is; a vote for it comes too early"));
+  }
+  if (polls_.size() >= kMaxPolls && polls_.count(key) == 0) {
+    return absl::ResourceExhaustedError(absl::StrCat(key.ToString(), ": the shards have voted on ", polls_.size(), " other things"));
+  }
+  return absl::OkStatus();
 }
 
 void Reducer::Vote(Ballot ballot, Done done) {
@@ -57,12 +90,8 @@ void Reducer::Vote(Ballot ballot, Done done) {
     const VoteKey key = ballot.key;
     const auto known = polls_.find(key);
     if (known == polls_.end() || !known->second.outcome) {
-      if (!closed_.ok()) {
-        answers.push_back([done, status = closed_] { done(StepOutcome::Abort(status)); });
-      } else if (key.step < first_step_) {
-        answers.push_back([done, key] {
-          done(StepOutcome::Abort(absl::FailedPreconditionError(absl::StrCat(key.ToString(), " is over; a vote for it comes too late"))));
-        });
+      if (absl::Status status = CheckKey(key); !status.ok()) {
+        answers.push_back([done = std::move(done), status = std::move(status)] { done(StepOutcome::Abort(status)); });
       } else {
         // Attempts of one step: the highest that anyone votes for is the only one that can still be decided otherwise than by ABORT.
         int highest = key.attempt;
@@ -75,8 +104,13 @@ void Reducer::Vote(Ballot ballot, Done done) {
                      absl::StrCat(other.ToString(), ": ", peers_->NameOf(ballot.shard), " has gone on to attempt ", key.attempt))),
                  &answers);
         }
-        Poll& poll = polls_[key];
-        poll.waiting.push_back(std::move(done));
+        const auto [found, is_new] = polls_.try_emplace(key);
+        Poll& poll = found->second;
+        if (is_new) poll.opened = timer_->Now();
+        if (Done& waiting = poll.waiting[ballot.shard]; waiting != nullptr) {
+          answers.push_back([waiting = std::exchange(waiting, nullptr)] { waiting(StepOutcome()); });
+        }
+        poll.waiting[ballot.shard] = std::move(done);
         if (highest > key.attempt) {
           Decide(poll,
                  StepOutcome::Abort(absl::AbortedError(absl::StrCat(key.ToString(), ": the shards have gone on to attempt ", highest))),
@@ -86,29 +120,15 @@ void Reducer::Vote(Ballot ballot, Done done) {
         }
       }
     } else {
-      answers.push_back([done = std::move(done), outcome = *known->second.outcome] { done(outcome); });
+      StepOutcome outcome = *known->second.outcome;
+      if (outcome.decision == StepOutcome::Decision::kCommit && ballot.status.ok() && ballot.digest != known->second.digest) {
+        outcome = StepOutcome::Abort(absl::FailedPreconditionError(
+            absl::StrCat(peers_->NameOf(ballot.shard), " received different data for ", key.ToString(), " than was decided about")));
+      }
+      answers.push_back([done = std::move(done), outcome = std::move(outcome)] { done(outcome); });
     }
   }
   for (const auto& answer : answers) answer();
-}
-
-StepOutcome Reducer::Settle(const VoteKey& key) {
-  Answers answers;
-  StepOutcome outcome;
-  {
-    absl::MutexLock lock(&mu_);
-    if (key.step < first_step_) {
-      return StepOutcome::Abort(absl::FailedPreconditionError(absl::StrCat(key.ToString(), " is over; what became of it is forgotten")));
-    }
-    Poll& poll = polls_[key];
-    if (!poll.outcome) {
-      Decide(poll, StepOutcome::Abort(absl::AbortedError(absl::StrCat(key.ToString(), ": a shard gave up waiting for its outcome"))),
-             &answers);
-    }
-    outcome = *poll.outcome;
-  }
-  for (const auto& answer : answers) answer();
-  return outcome;
 }
 
 void Reducer::Close(const absl::Status& reason) {
@@ -128,7 +148,7 @@ void Reducer::ForgetBefore(int64_t step) {
   first_step_ = std::max(first_step_, step);
   for (auto it = polls_.begin(); it != polls_.end();) {
     // A poll that somebody still waits for stays until its outcome.
-    it = it->first.step < step && it->second.outcome ? polls_.erase(it) : std::next(it);
+    it = (it->first.evaluate || it->first.step < step) && it->second.outcome ? polls_.erase(it) : std::next(it);
   }
 }
 
@@ -140,15 +160,29 @@ void Reducer::ArmProbe(const VoteKey& key, Poll& poll) {
 
 void Reducer::Probe(const VoteKey& key) {
   std::vector<int> missing;
+  Answers answers;
   {
     absl::MutexLock lock(&mu_);
     const auto found = polls_.find(key);
     if (found == polls_.end() || found->second.outcome) return;
+    Poll& poll = found->second;
+    std::vector<std::string> names;
     for (int shard = 0; shard < options_.shard_count; ++shard) {
-      if (!found->second.ballots[shard] && shard != options_.own_shard) missing.push_back(shard);
+      if (poll.ballots[shard]) continue;
+      names.push_back(peers_->NameOf(shard));
+      if (shard != options_.own_shard) missing.push_back(shard);
     }
-    ArmProbe(key, found->second);
+    if (timer_->Now() - poll.opened < options_.vote_wait) {
+      ArmProbe(key, poll);
+    } else {
+      Decide(poll,
+             StepOutcome::Abort(absl::AbortedError(absl::StrCat(absl::StrJoin(names, ", "), " did not vote on ", key.ToString(), " within ",
+                                                                absl::FormatDuration(options_.vote_wait), " of the first vote"))),
+             &answers);
+      missing.clear();
+    }
   }
+  for (const auto& answer : answers) answer();
   for (int shard : missing) {
     peers_->CheckHead(shard, key.incarnation, options_.shard_wait, [self = weak_from_this(), key, shard](const absl::Status& status) {
       if (const std::shared_ptr<Reducer> reducer = self.lock()) reducer->OnProbed(key, shard, status);

@@ -1,36 +1,72 @@
 #include "server/step/row_gate.h"
 
 #include <utility>
+#include <vector>
 
 namespace myriad {
 
-void RowGate::Admit(std::deque<Waiter>* ready) {
-  while (!waiters_.empty() && (users_ == 0 || (!exclusive_ && !waiters_.front().exclusive))) {
-    ++users_;
-    exclusive_ = waiters_.front().exclusive;
-    ready->push_back(std::move(waiters_.front()));
+void RowGate::Admit(Grants* grants) {
+  while (!waiters_.empty() && !taken_) {
+    Waiter& waiter = waiters_.front();
+    if (waiter.reader == 0) {
+      if (!readers_.empty()) return;
+      taken_ = true;
+    } else {
+      readers_[waiter.reader] = std::move(waiter.yield);
+    }
+    grants->push_back(std::move(waiter.granted));
     waiters_.pop_front();
   }
 }
 
-void RowGate::Acquire(bool exclusive, std::function<void()> granted) {
-  std::deque<Waiter> ready;
+void RowGate::Acquire(std::function<void()> granted) {
+  Grants grants;
   {
     absl::MutexLock lock(&mu_);
-    waiters_.push_back({exclusive, std::move(granted)});
-    Admit(&ready);
+    waiters_.push_back({0, std::move(granted), nullptr});
+    Admit(&grants);
   }
-  for (const Waiter& waiter : ready) waiter.granted();
+  for (const auto& grant : grants) grant();
+}
+
+void RowGate::AcquireShared(std::function<void(ReaderId)> granted, std::function<void()> yield) {
+  Grants grants;
+  {
+    absl::MutexLock lock(&mu_);
+    const ReaderId reader = ++last_reader_;
+    waiters_.push_back({reader, [granted = std::move(granted), reader] { granted(reader); }, std::move(yield)});
+    Admit(&grants);
+  }
+  for (const auto& grant : grants) grant();
 }
 
 void RowGate::Release() {
-  std::deque<Waiter> ready;
+  Grants grants;
   {
     absl::MutexLock lock(&mu_);
-    --users_;
-    Admit(&ready);
+    taken_ = false;
+    Admit(&grants);
   }
-  for (const Waiter& waiter : ready) waiter.granted();
+  for (const auto& grant : grants) grant();
+}
+
+void RowGate::ReleaseShared(ReaderId reader) {
+  Grants grants;
+  {
+    absl::MutexLock lock(&mu_);
+    readers_.erase(reader);
+    Admit(&grants);
+  }
+  for (const auto& grant : grants) grant();
+}
+
+void RowGate::AskReadersToYield() {
+  std::vector<std::function<void()>> yields;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [reader, yield] : readers_) yields.push_back(yield);
+  }
+  for (const auto& yield : yields) yield();
 }
 
 }  // namespace myriad

@@ -4,10 +4,18 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status.h"
 #include "server/step/step_errors.h"
 
 namespace myriad {
+namespace {
+
+// How many step deadlines the ranks may take from one phase to the next: a network's forward pass, or a rank's own logits, lies between.
+constexpr int kDeadlinesBetweenPhases = 3;
+// How far an evaluation's number may lie from the next one: a caller that counts wrongly must not use up all numbers.
+constexpr int64_t kMaxEvaluationGap = int64_t{1} << 20;
+constexpr size_t kMaxPromises = 4096;
+
+}  // namespace
 
 StepEngine::StepEngine(Options options, std::unique_ptr<StepWork> work, std::shared_ptr<Strand> strand, Timer* timer,
                        std::shared_ptr<RowGate> gate, std::shared_ptr<VoteExchange> exchange)
@@ -54,7 +62,7 @@ void StepEngine::Dispatch(StepCall call, Actions* actions) {
     found->second.Add(std::move(call), Name(*last_), actions);
     return;
   }
-  if (options_.evaluate && current_ == nullptr) {
+  if (options_.evaluate && current_ == nullptr && call.step - newest <= kMaxEvaluationGap) {
     next_step_ = call.step;
     Admit(current_, std::move(call), actions);
   } else if (call.step == newest) {
@@ -70,12 +78,13 @@ void StepEngine::Admit(StepPtr& slot, StepCall call, Actions* actions) {
   const auto refuse = [&](absl::Status status) {
     actions->push_back([done = std::move(call.done), status = std::move(status)] { done(status); });
   };
-  const auto min_attempt = min_attempts_.find(call.step);
-  const int lowest = slot != nullptr ? slot->attempt : min_attempt != min_attempts_.end() ? min_attempt->second : 0;
-  if (call.attempt < lowest) {
-    return refuse(StepAbortedError(
-        absl::StrCat("head '", options_.head, "' step ", call.step, ": attempt ", call.attempt, " is over; use attempt ", lowest),
-        {lowest, {}}));
+  StepAbort over;
+  if (const auto aborted = aborted_.find(call.step); aborted != aborted_.end()) over = aborted->second;
+  if (slot != nullptr) over.next_attempt = slot->attempt;
+  if (call.attempt < over.next_attempt) {
+    return refuse(StepAbortedError(absl::StrCat("head '", options_.head, "' step ", call.step, ": attempt ", call.attempt,
+                                                " is over; use attempt ", over.next_attempt),
+                                   over));
   }
   if (slot != nullptr && call.attempt > slot->attempt) {
     if (slot->busy) {
@@ -84,21 +93,22 @@ void StepEngine::Admit(StepPtr& slot, StepCall call, Actions* actions) {
     }
     Abort(slot, absl::AbortedError(absl::StrCat(Name(*slot), " was given up for attempt ", call.attempt)), /*vote_no=*/true, actions);
   }
-  if (slot == nullptr) slot = std::make_shared<Step>(call.step, call.attempt, call.phase_count);
-  if (call.phase_count != slot->phase_count) {
+  const StepPtr step = slot != nullptr ? slot : std::make_shared<Step>(call.step, call.attempt, call.phase_count);
+  if (call.phase_count != step->phase_count) {
     return refuse(absl::FailedPreconditionError(
-        absl::StrCat(Name(*slot), ": rank ", call.rank, " says ", call.phase_count, " chunks; others said ", slot->phase_count)));
+        absl::StrCat(Name(*step), ": rank ", call.rank, " says ", call.phase_count, " parts; others said ", step->phase_count)));
   }
-  if (call.phase > slot->phase + 1) {
+  if (call.phase > step->phase + 1) {
     return refuse(absl::FailedPreconditionError(
-        absl::StrCat(Name(*slot), " is at part ", slot->phase, "; part ", call.phase, " comes too early (at most one is queued ahead)")));
+        absl::StrCat(Name(*step), " is at part ", step->phase, "; part ", call.phase, " comes too early (at most one is queued ahead)")));
   }
-  RankGathering& gathering = slot->gatherings.try_emplace(call.phase, options_.rank_count).first->second;
-  gathering.Add(std::move(call), Name(*slot), actions);
-  if (slot == current_) {
+  slot = step;
+  step->gatherings.try_emplace(call.phase, options_.rank_count).first->second.Add(std::move(call), Name(*step), actions);
+  if (step == current_) {
+    if (ahead_ != nullptr) Await(ahead_, Awaits::kNothing);  // This one has deadlines of its own.
     Advance(actions);
   } else if (current_ == nullptr) {
-    ArmDeadline(*slot, gathering);  // Nobody has come for the step before; perhaps nobody will.
+    Await(step, Awaits::kStepBefore);  // Nobody has come for the step before; perhaps nobody will.
   }
 }
 
@@ -106,32 +116,40 @@ void StepEngine::Advance(Actions* actions) {
   const StepPtr step = current_;
   if (step == nullptr || step->busy) return;
   // Calls of a later phase alone wait for this one's, with the same deadline.
-  if (step->gatherings.lower_bound(step->phase) == step->gatherings.end()) return;
+  if (step->gatherings.lower_bound(step->phase) == step->gatherings.end()) return Await(step, Awaits::kFirstCall);
   RankGathering& gathering = step->gatherings.try_emplace(step->phase, options_.rank_count).first->second;
   if (!gathering.refusal().ok()) return Abort(step, gathering.refusal(), /*vote_no=*/true, actions);
-  if (!gathering.complete()) {
-    ArmDeadline(*step, gathering);
-    return;
-  }
-  timer_->Cancel(std::exchange(gathering.deadline, 0));
+  if (!gathering.complete()) return Await(step, Awaits::kRanks);
+  const bool needs_rows = gate_ != nullptr && !step->has_gate;
+  Await(step, needs_rows ? Awaits::kRows : Awaits::kNothing);
   step->busy = true;
   step->computing = true;
   ++busy_;
   const auto compute = [self = shared_from_this(), step] { self->strand_->Run([self, step] { self->Compute(step); }); };
-  if (gate_ != nullptr && !step->has_gate) {
+  if (needs_rows) {
     step->has_gate = true;
-    actions->push_back([this, self = shared_from_this(), compute] { gate_->Acquire(/*exclusive=*/true, compute); });
+    actions->push_back([this, self = shared_from_this(), compute] { gate_->Acquire(compute); });
   } else {
     actions->push_back(compute);
   }
 }
 
-void StepEngine::ArmDeadline(const Step& step, RankGathering& gathering) {
-  if (gathering.deadline != 0) return;
-  gathering.deadline = timer_->RunAt(timer_->Now() + options_.step_deadline,
-                                     [weak = weak_from_this(), number = step.number, attempt = step.attempt, phase = step.phase] {
-                                       if (const std::shared_ptr<StepEngine> self = weak.lock()) self->OnDeadline(number, attempt, phase);
-                                     });
+absl::Duration StepEngine::PatienceFor(Awaits awaits) const {
+  return (awaits == Awaits::kFirstCall ? kDeadlinesBetweenPhases : 1) * options_.step_deadline;
+}
+
+void StepEngine::Await(const StepPtr& step, Awaits awaits) {
+  if (step->awaits == awaits) return;
+  timer_->Cancel(std::exchange(step->deadline, 0));
+  step->awaits = awaits;
+  ++step->deadline_count;
+  if (awaits == Awaits::kNothing) return;
+  step->deadline = timer_->RunAt(timer_->Now() + PatienceFor(awaits),
+                                 [weak_engine = weak_from_this(), weak_step = std::weak_ptr<Step>(step), count = step->deadline_count] {
+                                   const std::shared_ptr<StepEngine> self = weak_engine.lock();
+                                   const StepPtr step = weak_step.lock();
+                                   if (self != nullptr && step != nullptr) self->OnDeadline(step, count);
+                                 });
 }
 
 void StepEngine::Compute(const StepPtr& step) {
@@ -140,6 +158,7 @@ void StepEngine::Compute(const StepPtr& step) {
   bool votes;
   {
     absl::MutexLock lock(&mu_);
+    Await(step, Awaits::kNothing);
     const RankGathering& gathering = step->gatherings.at(step->phase);
     if (step->phase == 0) step->learning_rate = gathering.learning_rate();
     phase = {step->number, step->phase, step->phase_count, step->learning_rate, gathering.parts()};
@@ -217,10 +236,7 @@ void StepEngine::Finish(const StepPtr& step, const std::shared_ptr<const MergedD
       last_ = step;
       next_step_ = step->number + 1;
       if (current_ == step) current_ = std::exchange(ahead_, nullptr);
-      if (current_ != nullptr) {
-        for (auto& [phase, waiting] : current_->gatherings) timer_->Cancel(std::exchange(waiting.deadline, 0));
-      }
-      min_attempts_.erase(min_attempts_.begin(), min_attempts_.lower_bound(next_step_));
+      aborted_.erase(aborted_.begin(), aborted_.lower_bound(next_step_));
       const VoteKey oldest = {options_.incarnation, options_.evaluate, step->number, 0, 0};
       known_.erase(known_.begin(), known_.lower_bound(oldest));
       promised_.erase(promised_.begin(), promised_.lower_bound(oldest));
@@ -240,7 +256,11 @@ void StepEngine::Finish(const StepPtr& step, const std::shared_ptr<const MergedD
     absl::MutexLock lock(&mu_);
     --busy_;
     step->busy = false;
-    if (!settled.ok()) Fail(absl::DataLossError(absl::StrCat(Name(*step), " could not be applied: ", settled.message())), &actions);
+    if (!settled.ok()) {
+      const absl::Status torn = absl::DataLossError(absl::StrCat(Name(*step), " could not be applied: ", settled.message()));
+      Fail(torn, &actions);
+      if (last && options_.on_torn) actions.push_back([this, self = shared_from_this(), torn] { options_.on_torn(torn); });
+    }
     if (last) {
       if (std::exchange(step->has_gate, false)) actions.push_back([this, self = shared_from_this()] { gate_->Release(); });
     } else if (!refusal_.ok()) {
@@ -254,20 +274,27 @@ void StepEngine::Finish(const StepPtr& step, const std::shared_ptr<const MergedD
   Run(&actions);
 }
 
-void StepEngine::OnDeadline(int64_t number, int attempt, int phase) {
+void StepEngine::OnDeadline(const StepPtr& step, int64_t deadline_count) {
   Actions actions;
   {
     absl::MutexLock lock(&mu_);
-    const bool early = current_ == nullptr;
-    const StepPtr step = early ? ahead_ : current_;
-    if (step == nullptr || step->number != number || step->attempt != attempt || step->phase != phase || step->busy) return;
-    if (early) {
-      Abort(step, absl::AbortedError(absl::StrCat(Name(*step), " waited for step ", next_step_, ", for which no rank came")),
-            /*vote_no=*/true, &actions);
-    } else {
-      const std::vector<int32_t> missing = step->gatherings.at(phase).MissingRanks();
-      const std::string message = MissingRanksMessage(Name(*step), missing, options_.rank_count, options_.step_deadline);
-      Abort(step, StepAbortedError(message, {attempt + 1, missing}), /*vote_no=*/true, &actions);
+    if (step->deadline_count != deadline_count) return;
+    step->deadline = 0;
+    switch (step->awaits) {
+      case Awaits::kNothing: break;
+      case Awaits::kRows: actions.push_back([this, self = shared_from_this()] { gate_->AskReadersToYield(); }); break;
+      case Awaits::kStepBefore:
+        Abort(step, absl::AbortedError(absl::StrCat(Name(*step), " waited for step ", next_step_, ", for which no rank came")),
+              /*vote_no=*/true, &actions);
+        break;
+      case Awaits::kFirstCall:
+      case Awaits::kRanks: {
+        const std::vector<int32_t> missing = step->gatherings.try_emplace(step->phase, options_.rank_count).first->second.MissingRanks();
+        const std::string part = step->phase == 0 ? "" : absl::StrCat(" part ", step->phase);
+        const std::string message = MissingRanksMessage(Name(*step) + part, missing, options_.rank_count, PatienceFor(step->awaits));
+        Abort(step, StepAbortedError(message, {step->attempt + 1, missing}), /*vote_no=*/true, &actions);
+        break;
+      }
     }
   }
   Run(&actions);
@@ -276,13 +303,15 @@ void StepEngine::OnDeadline(int64_t number, int attempt, int phase) {
 void StepEngine::Abort(StepPtr step, absl::Status status, bool vote_no, Actions* actions) {
   if (step->over) return;
   step->over = true;
+  Await(step, Awaits::kNothing);
   ++aborted_attempts_;
   StepAbort detail;
   if (absl::IsAborted(status) && !GetStepAbort(status, &detail)) {
     status = StepAbortedError(std::string(status.message()), {step->attempt + 1, {}});
   }
-  int& min_attempt = min_attempts_[step->number];
-  min_attempt = std::max(min_attempt, step->attempt + 1);
+  if (StepAbort& aborted = aborted_[step->number]; aborted.next_attempt <= step->attempt) {
+    aborted = {step->attempt + 1, detail.missing_ranks};
+  }
   Remember(KeyOf(*step), StepOutcome::Abort(status));
   if (vote_no) {
     Ballot ballot;
@@ -291,12 +320,12 @@ void StepEngine::Abort(StepPtr step, absl::Status status, bool vote_no, Actions*
     ballot.status = status;
     actions->push_back([exchange = exchange_, ballot] { exchange->Submit(ballot, [](const VoteResult&) {}); });
   }
-  for (auto& [phase, gathering] : step->gatherings) {
-    timer_->Cancel(std::exchange(gathering.deadline, 0));
-    gathering.Refuse(status, actions);
-  }
-  if (current_ == step) current_ = nullptr;
+  for (auto& [phase, gathering] : step->gatherings) gathering.Refuse(status, actions);
   if (ahead_ == step) ahead_ = nullptr;
+  if (current_ == step) {
+    current_ = nullptr;
+    if (ahead_ != nullptr) Await(ahead_, Awaits::kStepBefore);
+  }
   if (std::exchange(step->busy, false)) --busy_;
   if (step->worked || step->has_gate) {
     const bool has_gate = std::exchange(step->has_gate, false);
@@ -331,10 +360,20 @@ void StepEngine::Fail(const absl::Status& status, Actions* actions) {
 
 void StepEngine::Remember(const VoteKey& key, StepOutcome outcome) { known_.emplace(key, std::move(outcome)); }
 
-StepOutcome StepEngine::GetOutcome(const VoteKey& key) {
+absl::StatusOr<StepOutcome> StepEngine::GetOutcome(const VoteKey& key) {
   absl::MutexLock lock(&mu_);
   const auto found = known_.find(key);
   if (found != known_.end()) return found->second;
+  // A shard that has voted on a step has heard COMMIT of the one before; this one perhaps not yet. Evaluations move nothing and depend on
+  // nothing, so their numbers may be any.
+  const int64_t newest = current_ != nullptr ? current_->number : next_step_;
+  if (!options_.evaluate && (key.step < newest - 1 || key.step > newest + 1)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("head '", options_.head, "' is at step ", newest, " here; nobody can wait for the outcome of ", key.ToString()));
+  }
+  if (promised_.size() >= kMaxPromises) {
+    return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head, "': ", promised_.size(), " outcomes were asked for already"));
+  }
   promised_.insert(key);
   return StepOutcome();
 }
@@ -376,12 +415,9 @@ void StepEngine::StartAt(int64_t step) {
   if (current_ != nullptr) return;
   next_step_ = step;
   last_ = nullptr;
-  min_attempts_.clear();
-}
-
-absl::Status StepEngine::health() const {
-  absl::MutexLock lock(&mu_);
-  return refusal_;
+  aborted_.clear();
+  known_.clear();
+  promised_.clear();
 }
 
 StepEngine::Statistics StepEngine::statistics() const {

@@ -7,9 +7,18 @@
 namespace myriad {
 namespace {
 
+constexpr int64_t kMaxStep = int64_t{1} << 60;
 constexpr int kMaxAttempt = 1 << 30;
 constexpr int kMaxPhases = 1 << 20;
 constexpr size_t kRanksNamed = 16;
+
+absl::Status CheckStepAndAttempt(int64_t step, int attempt) {
+  if (step < 0 || step > kMaxStep) return absl::InvalidArgumentError(absl::StrCat("step ", step, " is outside [0, ", kMaxStep, "]"));
+  if (attempt < 0 || attempt > kMaxAttempt) {
+    return absl::InvalidArgumentError(absl::StrCat("attempt ", attempt, " is outside [0, ", kMaxAttempt, "]"));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -17,15 +26,20 @@ absl::Status CheckCall(const StepCall& call, int rank_count) {
   if (call.rank < 0 || call.rank >= rank_count) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", call.rank, " is outside [0, ", rank_count, ")"));
   }
-  if (call.step < 0) return absl::InvalidArgumentError(absl::StrCat("step ", call.step, " is negative"));
-  if (call.attempt < 0 || call.attempt > kMaxAttempt) {
-    return absl::InvalidArgumentError(absl::StrCat("attempt ", call.attempt, " is outside [0, ", kMaxAttempt, "]"));
-  }
+  if (absl::Status status = CheckStepAndAttempt(call.step, call.attempt); !status.ok()) return status;
   if (call.phase_count < 1 || call.phase_count > kMaxPhases) {
     return absl::InvalidArgumentError(absl::StrCat("chunk_count ", call.phase_count, " is outside [1, ", kMaxPhases, "]"));
   }
   if (call.phase < 0 || call.phase >= call.phase_count) {
     return absl::InvalidArgumentError(absl::StrCat("chunk ", call.phase, " is outside [0, ", call.phase_count, ")"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckVoteKey(const VoteKey& key) {
+  if (absl::Status status = CheckStepAndAttempt(key.step, key.attempt); !status.ok()) return status;
+  if (key.chunk < 0 || key.chunk >= kMaxPhases) {
+    return absl::InvalidArgumentError(absl::StrCat("chunk ", key.chunk, " is outside [0, ", kMaxPhases, ")"));
   }
   return absl::OkStatus();
 }

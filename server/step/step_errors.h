@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "server/step/step_work.h"
+#include "server/step/vote.h"
 
 namespace myriad {
 
@@ -28,8 +29,9 @@ auto CatchAll(Function&& function) -> decltype(function()) {
   }
 }
 
-// INVALID_ARGUMENT if a number of the call is outside of what any step can have.
+// INVALID_ARGUMENT if a number of the call, or of what a peer votes on or asks about, is outside of what any step can have.
 absl::Status CheckCall(const StepCall& call, int rank_count);
+absl::Status CheckVoteKey(const VoteKey& key);
 
 // FAILED_PRECONDITION for a step before and after those that can be taken; both are named.
 absl::Status OldStepError(const std::string& head, bool evaluate, int64_t step, int64_t next_step);

@@ -141,13 +141,18 @@ absl::StatusOr<std::vector<RankReply>> WorkerStepWork::Reply(const std::shared_p
   switch (stage_) {
     case Stage::kFetched: return FetchReplies();
     case Stage::kMerged: return std::vector<RankReply>(rank_count_, MergeReply{merged_});
-    case Stage::kReadyToApply: break;
+    default: break;
   }
+  stage_ = Stage::kApplying;
   Apply();
+  stage_ = Stage::kApplied;
   return std::vector<RankReply>(rank_count_, ApplyReply{static_cast<int64_t>(rows_.class_ids.size())});
 }
 
-absl::Status WorkerStepWork::Settle(bool) { return absl::OkStatus(); }
+absl::Status WorkerStepWork::Settle(bool last) {
+  if (last && stage_ != Stage::kApplied) return absl::InternalError("the optimizer did not come to its end");
+  return absl::OkStatus();
+}
 
 void WorkerStepWork::Abandon() {
   store_->Unpin();

@@ -63,7 +63,7 @@ class WorkerStepWork : public StepWork {
   int64_t step_ = 0;
   int rank_count_ = 1;
   double learning_rate_ = 0;
-  enum class Stage { kFetched, kMerged, kReadyToApply } stage_ = Stage::kFetched;
+  enum class Stage { kFetched, kMerged, kReadyToApply, kApplying, kApplied } stage_ = Stage::kFetched;
   StepRows rows_;
   RowStore::PinnedRows pinned_;
   std::shared_ptr<const std::vector<int64_t>> labels_;

@@ -1,11 +1,12 @@
 #include "server/step/step_engine.h"
 
+#include <new>
 #include <stdexcept>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/wire/status.h"
+#include "tests/server/step/answers.h"
 #include "tests/testing/server/fake_cluster.h"
 
 namespace myriad {
@@ -15,24 +16,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Call = FakeCluster::Call;
-
-FakeCluster::Options Sized(int shards, int ranks) {
-  FakeCluster::Options options;
-  options.shards = shards;
-  options.ranks = ranks;
-  return options;
-}
-
-StepAbort AbortOf(const absl::Status& status) {
-  StepAbort abort;
-  EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
-  EXPECT_TRUE(GetStepAbort(status, &abort)) << status;
-  return abort;
-}
-
-void ExpectAllOk(const std::vector<std::shared_ptr<FakeAnswer>>& answers) {
-  for (const auto& answer : answers) EXPECT_TRUE(answer->status().ok()) << answer->status();
-}
 
 TEST(StepEngineTest, AStepCommitsOnEveryShardOnceAllRanksHaveCome) {
   FakeCluster cluster(Sized(3, 2));
@@ -105,45 +88,6 @@ TEST(StepEngineTest, OneStepAheadIsQueuedAndComputedAfterwards) {
   EXPECT_TRUE(ahead0->status().ok());
   EXPECT_TRUE(ahead1->status().ok());
   EXPECT_THAT(cluster.log(0).moved, ElementsAre(0, 1));
-}
-
-TEST(StepEngineTest, TheDeadlineNamesTheMissingRanksAndTheNextAttempt) {
-  FakeCluster cluster(Sized(2, 4));
-  const auto waiting = cluster.Send(0, {0, 0});
-  cluster.Send(0, {0, 2});
-  for (int rank = 0; rank < 4; ++rank) cluster.Send(1, {0, rank});
-  cluster.Advance(absl::Milliseconds(19999));
-  EXPECT_FALSE(waiting->answered());
-  cluster.Advance(absl::Milliseconds(1));
-  const StepAbort abort = AbortOf(waiting->status());
-  EXPECT_THAT(abort.missing_ranks, ElementsAre(1, 3));
-  EXPECT_EQ(abort.next_attempt, 1);
-  EXPECT_THAT(std::string(waiting->status().message()), HasSubstr("ranks 1, 3 of 4 did not come within 20s"));
-  EXPECT_THAT(cluster.log(1).moved, IsEmpty()) << "shard 1 had all ranks and voted YES";
-  EXPECT_FALSE(cluster.log(1).holds_rows);
-
-  EXPECT_EQ(AbortOf(cluster.Send(0, {0, 0, 0})->status()).next_attempt, 1);
-  EXPECT_EQ(AbortOf(cluster.Send(1, {0, 0, 0})->status()).next_attempt, 1);
-  ExpectAllOk(cluster.SendAll({0, 0, 1}));
-  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0));
-  EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
-}
-
-TEST(StepEngineTest, CallsThatWaitForOthersThatNeverComeEndWithTheDeadline) {
-  FakeCluster cluster(Sized(1, 1));
-  const auto ahead = cluster.Send(0, {1});
-  cluster.Advance(absl::Seconds(20));
-  EXPECT_EQ(AbortOf(ahead->status()).next_attempt, 1);
-  EXPECT_THAT(std::string(ahead->status().message()), HasSubstr("waited for step 0, for which no rank came"));
-  Call second{0};
-  second.phase = 1;
-  second.phase_count = 2;
-  const auto chunk = cluster.Send(0, second);
-  cluster.Advance(absl::Seconds(20));
-  EXPECT_THAT(AbortOf(chunk->status()).missing_ranks, ElementsAre(0));
-  ExpectAllOk(cluster.SendAll({0, 0, 1}));
-  ExpectAllOk(cluster.SendAll({1, 0, 1}));
-  EXPECT_EQ(cluster.timer().pending(), 0);
 }
 
 TEST(StepEngineTest, AHigherAttemptDropsAnOpenStep) {
@@ -283,19 +227,6 @@ TEST(StepEngineTest, AnAbortInALaterChunkBeginsTheStepAnew) {
   EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
 }
 
-TEST(StepEngineTest, EvaluationsTakeIncreasingNumbers) {
-  FakeCluster::Options options = Sized(2, 1);
-  options.evaluate = true;
-  FakeCluster cluster(options);
-  ExpectAllOk(cluster.SendAll({5}));
-  ExpectAllOk(cluster.SendAll({5}));  // A repeat.
-  EXPECT_EQ(cluster.log(0).computed, 1);
-  ExpectAllOk(cluster.SendAll({9}));
-  EXPECT_EQ(cluster.Send(0, {7})->status().code(), absl::StatusCode::kFailedPrecondition);
-  for (int shard = 0; shard < 2; ++shard) cluster.engine(shard).StartAt(6);
-  ExpectAllOk(cluster.SendAll({7}));
-}
-
 // Step 1's reducer is shard 1.
 TEST(StepEngineTest, TheReducerLostBeforeItsAnswerLeavesTheStepUntakenAndNamesIt) {
   FakeCluster cluster(Sized(3, 1));
@@ -338,7 +269,7 @@ TEST(StepEngineTest, UnknownIsAPromiseToTakeNoCommit) {
   cluster.HoldAnswers(0, 1);
   cluster.HoldAnswers(0, 2);
   const auto answers = cluster.SendAll({0});
-  EXPECT_EQ(cluster.engine(1).GetOutcome({1, false, 0, 0, 0}).decision, StepOutcome::Decision::kUnknown);
+  EXPECT_EQ(cluster.engine(1).GetOutcome({1, false, 0, 0, 0})->decision, StepOutcome::Decision::kUnknown);
   cluster.RestoreAnswers(0, 1);
   cluster.RunAll();
   EXPECT_EQ(answers[1]->status().code(), absl::StatusCode::kDataLoss) << answers[1]->status();
@@ -349,10 +280,28 @@ TEST(StepEngineTest, UnknownIsAPromiseToTakeNoCommit) {
 TEST(StepEngineTest, ADecidedOutcomeIsTold) {
   FakeCluster cluster(Sized(2, 1));
   ExpectAllOk(cluster.SendAll({0}));
-  EXPECT_EQ(cluster.engine(1).GetOutcome({1, false, 0, 0, 0}).decision, StepOutcome::Decision::kCommit);
+  EXPECT_EQ(cluster.engine(1).GetOutcome({1, false, 0, 0, 0})->decision, StepOutcome::Decision::kCommit);
   cluster.log(0).compute = [](const StepWork::Phase&) { return absl::InvalidArgumentError("bad"); };
   cluster.SendAll({1});
-  EXPECT_EQ(cluster.engine(0).GetOutcome({1, false, 1, 0, 0}).decision, StepOutcome::Decision::kAbort);
+  EXPECT_EQ(cluster.engine(0).GetOutcome({1, false, 1, 0, 0})->decision, StepOutcome::Decision::kAbort);
+}
+
+// A promise for a step that nobody can have voted on would end the run once it comes there.
+TEST(StepEngineTest, OutcomesOfStepsFarAwayAreNotPromised) {
+  FakeCluster cluster(Sized(3, 1));
+  for (int64_t step = 0; step < 5; ++step) ExpectAllOk(cluster.SendAll({step}));
+  for (int64_t step : {3, 7, 1000000}) {
+    const auto outcome = cluster.engine(0).GetOutcome({1, false, step, 0, 0});
+    EXPECT_EQ(outcome.status().code(), absl::StatusCode::kFailedPrecondition) << "step " << step;
+  }
+  for (int64_t step = 5; step < 9; ++step) ExpectAllOk(cluster.SendAll({step}));
+  absl::Status status;
+  for (int attempt = 0; status.ok(); ++attempt) {
+    ASSERT_LT(attempt, 1 << 20);
+    status = cluster.engine(0).GetOutcome({1, false, 9, 7 + attempt, 0}).status();
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  ExpectAllOk(cluster.SendAll({9}));
 }
 
 TEST(StepEngineTest, AVoterThatCannotBeReachedEndsTheStepWithDataLossNamingIt) {
@@ -407,18 +356,26 @@ TEST(StepEngineTest, ShutdownAnswersTheCallersOfAVotedStep) {
   EXPECT_EQ(voted->status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST(StepEngineTest, AStepWaitsWhileRowsAreHeldByReaders) {
+// The outcome cannot be taken back: other shards have moved.
+TEST(StepEngineTest, AStepThatCannotBeAppliedAfterItsCommitIsTold) {
+  FakeCluster cluster(Sized(2, 1));
+  cluster.log(1).settle = []() -> absl::Status { throw std::bad_alloc(); };
+  cluster.SendAll({0});
+  EXPECT_THAT(cluster.log(0).moved, ElementsAre(0));
+  EXPECT_TRUE(cluster.torn(0).ok());
+  EXPECT_EQ(cluster.torn(1).code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(cluster.torn(1).message()), HasSubstr("step 0 attempt 0 could not be applied: out of memory"));
+  EXPECT_EQ(cluster.Send(1, {1})->status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(StepEngineTest, AChunkOfNoUseLeavesNoStepBehind) {
   FakeCluster cluster(Sized(1, 1));
-  cluster.gate(0).Acquire(/*exclusive=*/false, [] {});
-  const auto answer = cluster.Send(0, {0});
-  cluster.RunAll();
-  EXPECT_FALSE(answer->answered());
-  cluster.gate(0).Release();
-  cluster.RunAll();
-  EXPECT_TRUE(answer->status().ok());
-  bool free = false;
-  cluster.gate(0).Acquire(/*exclusive=*/true, [&] { free = true; });
-  EXPECT_TRUE(free) << "the step keeps the rows";
+  Call early{0};
+  early.phase = 2;
+  early.phase_count = 3;
+  EXPECT_EQ(cluster.Send(0, early)->status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(cluster.engine(0).statistics().open_steps, 0);
+  ExpectAllOk(cluster.SendAll({0}));
 }
 
 TEST(StepEngineTest, RanksOutOfRangeAreRefusedAlone) {

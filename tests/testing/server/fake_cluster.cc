@@ -29,8 +29,8 @@ class FakeCluster::Peers : public PeerClient {
     cluster_->executor_.Run([cluster = cluster_, self = self_, shard, key, done = std::move(done)] {
       if (cluster->down_[self]) return;
       if (!cluster->Reaches(self, shard)) return done(absl::UnavailableError("down"));
-      const bool reducer = key.step % cluster->options_.shards == shard;
-      done(reducer ? cluster->nodes_[shard].reducer->Settle(key) : cluster->nodes_[shard].engine->GetOutcome(key));
+      const Node& node = cluster->nodes_[shard];
+      done((key.evaluate ? node.evaluate : node.train)->GetOutcome(key));
     });
   }
 
@@ -53,26 +53,40 @@ FakeCluster::FakeCluster(const Options& options) : options_(options), nodes_(opt
     Node& node = nodes_[shard];
     auto peers = std::make_shared<Peers>(this, shard);
     node.log = std::make_shared<FakeStepLog>();
+    node.evaluation_log = std::make_shared<FakeStepLog>();
     node.gate = std::make_shared<RowGate>();
-    node.reducer = std::make_shared<Reducer>(Reducer::Options{options.shards, shard, options.shard_wait}, &timer_, peers);
+    Reducer::Options reducer;
+    reducer.shard_count = options.shards;
+    reducer.own_shard = shard;
+    reducer.shard_wait = options.shard_wait;
+    reducer.vote_wait = options.step_deadline + options.shard_wait;
+    node.reducer = std::make_shared<Reducer>(reducer, &timer_, peers);
     auto exchange =
         std::make_shared<VoteExchange>(VoteExchange::Options{options.shards, shard, options.shard_wait}, node.reducer, &timer_, peers);
     StepEngine::Options engine;
     engine.head = "test";
     engine.incarnation = 1;
-    engine.evaluate = options.evaluate;
     engine.rank_count = options.ranks;
     engine.own_shard = shard;
     engine.step_deadline = options.step_deadline;
-    if (!options.evaluate) engine.on_commit = [reducer = node.reducer](int64_t step) { reducer->ForgetBefore(step); };
-    node.engine = std::make_shared<StepEngine>(engine, std::make_unique<FakeStepWork>(node.log), std::make_shared<Strand>(&executor_),
-                                               &timer_, node.gate, exchange);
+    const auto strand = std::make_shared<Strand>(&executor_);
+    engine.evaluate = true;
+    node.evaluate =
+        std::make_shared<StepEngine>(engine, std::make_unique<FakeStepWork>(node.evaluation_log), strand, &timer_, nullptr, exchange);
+    engine.evaluate = false;
+    engine.on_commit = [reducer = node.reducer, evaluate = node.evaluate](int64_t step) {
+      reducer->ForgetBefore(step);
+      evaluate->StartAt(step + 1);
+    };
+    engine.on_torn = [&node](const absl::Status& reason) { node.torn = reason; };
+    node.train = std::make_shared<StepEngine>(engine, std::make_unique<FakeStepWork>(node.log), strand, &timer_, node.gate, exchange);
   }
 }
 
 FakeCluster::~FakeCluster() {
   for (Node& node : nodes_) {
-    node.engine->Shutdown(absl::UnavailableError("stopping"));
+    node.evaluate->Shutdown(absl::UnavailableError("stopping"));
+    node.train->Shutdown(absl::UnavailableError("stopping"));
     node.reducer->Close(absl::UnavailableError("stopping"));
   }
   RunAll();
@@ -100,7 +114,7 @@ std::shared_ptr<FakeAnswer> FakeCluster::Send(int shard, const Call& call) {
     if (answer->answered()) std::abort();  // A call is answered once.
     answer->result = std::move(result);
   };
-  nodes_[shard].engine->Call(std::move(step));
+  (call.evaluate ? nodes_[shard].evaluate : nodes_[shard].train)->Call(std::move(step));
   return answer;
 }
 

@@ -24,14 +24,13 @@ struct FakeAnswer {
   const RankReply* reply() const { return result->value().get(); }
 };
 
-// The protocol of K shards without sockets, threads or a clock: engines with FakeStepWork, their reducers and vote exchanges, over links
-// that a test cuts. Thread-compatible.
+// The protocol of K shards without sockets, threads or a clock: engines for steps and evaluations with FakeStepWork, their reducers and
+// vote exchanges, put together as a TrainingSession does, over links that a test cuts. Thread-compatible.
 class FakeCluster {
  public:
   struct Options {
     int shards = 3;
     int ranks = 1;
-    bool evaluate = false;
     absl::Duration step_deadline = absl::Seconds(20);
     absl::Duration shard_wait = absl::Seconds(10);
   };
@@ -42,6 +41,7 @@ class FakeCluster {
     int rank;
     int attempt;
     std::string data;
+    bool evaluate = false;
     int phase = 0;
     int phase_count = 1;
     double learning_rate = 0.1;
@@ -73,8 +73,12 @@ class FakeCluster {
   // The two shards do not reach each other any more.
   void Cut(int a, int b);
 
-  StepEngine& engine(int shard) { return *nodes_[shard].engine; }
+  StepEngine& engine(int shard) { return *nodes_[shard].train; }
   FakeStepLog& log(int shard) { return *nodes_[shard].log; }
+  FakeStepLog& evaluation_log(int shard) { return *nodes_[shard].evaluation_log; }
+  Reducer& reducer(int shard) { return *nodes_[shard].reducer; }
+  // What Options::on_torn of the shard's engine was told; OK if it was not.
+  absl::Status torn(int shard) const { return nodes_[shard].torn; }
   RowGate& gate(int shard) { return *nodes_[shard].gate; }
   FakeTimer& timer() { return timer_; }
 
@@ -82,9 +86,12 @@ class FakeCluster {
   class Peers;
   struct Node {
     std::shared_ptr<FakeStepLog> log;
+    std::shared_ptr<FakeStepLog> evaluation_log;
     std::shared_ptr<RowGate> gate;
     std::shared_ptr<Reducer> reducer;
-    std::shared_ptr<StepEngine> engine;
+    std::shared_ptr<StepEngine> train;
+    std::shared_ptr<StepEngine> evaluate;
+    absl::Status torn;
   };
   // A vote on its way back.
   struct Pending {

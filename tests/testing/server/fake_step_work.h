@@ -15,8 +15,9 @@ struct FakeStepLog {
   int computed = 0;
   int abandoned = 0;
   bool holds_rows = false;  // Between the first Compute() and the end of a step.
-  // What Compute() answers; OK when empty.
+  // What Compute() and Settle() answer; OK when empty.
   std::function<absl::Status(const StepWork::Phase&)> compute;
+  std::function<absl::Status()> settle;
 };
 
 class FakeStepWork : public StepWork {
@@ -42,6 +43,9 @@ class FakeStepWork : public StepWork {
     return std::vector<RankReply>(ranks_, reply);
   }
   absl::Status Settle(bool last) override {
+    if (log_->settle) {
+      if (absl::Status status = log_->settle(); !status.ok()) return status;
+    }
     if (last) {
       log_->moved.push_back(step_);
       log_->holds_rows = false;
