@@ -103,8 +103,6 @@ absl::Status RunFolder::WriteConfig(const config::v1::JobConfig& config) const {
   return WriteFileAtomically(config_path(), PrintJobConfig(config));
 }
 
-absl::StatusOr<config::v1::JobConfig> RunFolder::ReadConfig() const { return LoadJobConfig(config_path()); }
-
 absl::Status RunFolder::WriteHeadInfo(const v1::HeadInfo& info) const {
   const std::string& name = info.head().name();
   if (absl::Status status = MakeFolders(head_folder(name)); !status.ok()) return status;

@@ -55,7 +55,6 @@ class RunFolder {
   bool RemoveIfNothingWasReported() const;
 
   absl::Status WriteConfig(const config::v1::JobConfig& config) const;
-  absl::StatusOr<config::v1::JobConfig> ReadConfig() const;
 
   // Makes head/NAME where it is missing. NAME is info.head().name().
   absl::Status WriteHeadInfo(const v1::HeadInfo& info) const;

@@ -36,7 +36,6 @@ void PendingCalls::IssueNow(size_t index) {
   call.context = std::make_unique<grpc::ClientContext>();
   call.context->set_deadline(absl::ToChronoTime(absl::Now() + policy_.deadline));
   ++in_flight_;
-  ++issued_count_;
   call.issue(call.context.get(), [index, arrivals = arrivals_](grpc::Status status) {
     absl::MutexLock lock(&arrivals->mu);
     arrivals->ended.emplace_back(index, std::move(status));

@@ -52,9 +52,6 @@ class PendingCalls {
   // Cancels what is in flight; Wait() and the destructor then return soon.
   void Cancel();
 
-  // RPCs issued so far, retries included.
-  int64_t issued_count() const { return issued_count_; }
-
  private:
   struct Call {
     const ShardClient* shard = nullptr;
@@ -82,7 +79,6 @@ class PendingCalls {
   const std::shared_ptr<Arrivals> arrivals_;
   std::deque<Call> calls_;
   size_t in_flight_ = 0;
-  int64_t issued_count_ = 0;
   bool cancelled_ = false;
   absl::Status fatal_;
 };

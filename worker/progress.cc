@@ -51,6 +51,7 @@ void StepWindow::Add(const StepFigures& figures, double learning_rate, double wa
     heads_[h].target_count += head.target_count;
     heads_[h].target_cosine_sum += head.target_cosine_sum;
     heads_[h].row_count += head.row_count;
+    degenerate_ += head.degenerate_count;
     images_ += head.sample_count;
     targets_ += head.target_count;
     cosine_sum_ += head.target_cosine_sum;
@@ -93,6 +94,7 @@ absl::Status MetricsLog::WriteSteps(const StepWindow& window, const std::vector<
   int64_t rows = 0;
   for (const HeadFigures& head : window.heads_) rows += head.row_count;
   line["row_count"] = static_cast<double>(rows) / steps;
+  line["degenerate_count"] = window.degenerate_;
   line["wire_bytes"] = static_cast<double>(window.wire_bytes_) / steps;
   if (window.gradient_norm_ > 0) line["gradient_norm"] = window.gradient_norm_ / steps;
   line["step_seconds"] = window.step_seconds();

@@ -36,6 +36,7 @@ class StepWindow {
   int64_t images_ = 0;
   int64_t targets_ = 0;
   int64_t skipped_ = 0;
+  int64_t degenerate_ = 0;
   int64_t wire_bytes_ = 0;
   double loss_ = 0.0;
   double cosine_sum_ = 0.0;

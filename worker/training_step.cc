@@ -132,6 +132,7 @@ class HeadCalls {
     total->target_count += result.target_count;
     total->target_cosine_sum += result.target_cosine_sum;
     total->row_count = result.row_count;
+    total->degenerate_count += result.degenerate_count;
     figures_->loss += head.loss_weight * result.loss;
     figures_->wire_bytes += result.wire_bytes;
   }

@@ -57,6 +57,7 @@ struct HeadFigures {
   int64_t target_count = 0;
   double target_cosine_sum = 0.0;
   int64_t row_count = 0;
+  int64_t degenerate_count = 0;  // See StepResult.
 };
 
 struct StepFigures {

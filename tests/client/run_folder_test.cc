@@ -72,7 +72,7 @@ TEST(RunFolderTest, ConfigurationAndHeadsAreReadBack) {
   }
   const auto opened = RunFolder::Open(folder->path());
   ASSERT_TRUE(opened.ok()) << opened.status();
-  EXPECT_EQ(opened->ReadConfig()->seed(), 5);
+  EXPECT_EQ(LoadJobConfig(opened->config_path())->seed(), 5);
   EXPECT_THAT(*opened->HeadNames(), ElementsAre("a", "b"));
   EXPECT_EQ(opened->ReadHeadInfo("a")->committed_steps(), 12);
   EXPECT_THAT(std::string(opened->ReadHeadInfo("c").status().message()), HasSubstr("no head 'c'; it has a, b"));

@@ -100,8 +100,8 @@ class RunFolderTest(unittest.TestCase):
         self.assertEqual([line["step"] for line in steps], list(range(1, STEPS + 1)))
         for line in steps:
             self.assertTrue({"epoch", "learning_rate", "images_per_second", "target_cosine", "target_count", "row_count", "step_seconds",
-                             "wait_head_seconds", "skipped_count"} <= line.keys(), line)
-            self.assertEqual((line["target_count"], line["row_count"]), (24, CLASSES))
+                             "wait_head_seconds"} <= line.keys(), line)
+            self.assertEqual((line["target_count"], line["row_count"], line["skipped_count"], line["degenerate_count"]), (24, CLASSES, 0, 0))
 
     def test_the_network_judges_pairs_as_the_run_did(self):
         spec = importlib.util.spec_from_file_location("plain_pytorch_loop", PLAIN_LOOP)

@@ -36,6 +36,7 @@ absl::StatusOr<StepResult> FakeHead::Step(const StepInput& input) {
   result.sample_count = input.labels.size();
   result.target_count = result.sample_count;
   result.row_count = weights_.size(0);
+  result.degenerate_count = (input.embeddings.norm(2, {1}) < 1e-12).sum().item<int64_t>();
   result.embedding_gradients = at::zeros_like(input.embeddings);
   if (!input.labels.empty()) {
     at::AutoGradMode with_gradients(true);

@@ -199,6 +199,17 @@ TEST(TrainingStepTest, AnEmptyBatchMovesNothingButByWeightDecay) {
   EXPECT_EQ(rig.heads[0]->next_step(), 1);
 }
 
+TEST(TrainingStepTest, EmbeddingsWithoutADirectionAreCountedOverTheChunks) {
+  Rig rig;
+  StepBatch batch = MakeBatch(16, 1);
+  for (int64_t image : {0, 5, 15}) batch.images[image].zero_();
+  StepOptions options;
+  options.accumulation = 4;
+  auto figures = TrainingStep(rig.parts, options, batch, 0, 0.1);
+  ASSERT_TRUE(figures.ok()) << figures.status();
+  EXPECT_EQ(figures->heads[0].degenerate_count, 3);
+}
+
 TEST(TrainingStepTest, AChunkOfOneImageDoesNotUseBatchStatistics) {
   Rig rig;
   ASSERT_TRUE(TrainingStep(rig.parts, {}, MakeBatch(1, 1), 0, 0.1).ok());

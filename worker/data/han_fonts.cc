@@ -130,8 +130,6 @@ bool IsUnifiedIdeograph(uint32_t c) {
   return std::any_of(std::begin(kBlocks), std::end(kBlocks), [c](const uint32_t* block) { return c >= block[0] && c <= block[1]; });
 }
 
-std::string DefaultFontPackages() { return Packages(DefaultDesigns()); }
-
 absl::StatusOr<HanFonts> FindHanFonts(const std::vector<std::string>& dirs) {
   const bool by_default = dirs.empty();
   const std::vector<std::string> where = by_default ? std::vector<std::string>{kSystemFonts} : dirs;

@@ -30,9 +30,6 @@ struct HanFonts {
 // Unified ideographs with all extensions. Compatibility ideographs are none: each looks like another character.
 bool IsUnifiedIdeograph(uint32_t character);
 
-// The Debian packages of the fonts that glyphs are drawn from unless told otherwise, with spaces between (61 MB).
-std::string DefaultFontPackages();
-
 // Finds the fonts. Without `dirs`: the default ones below /usr/share/fonts, all of which must be there, so that everybody draws the same.
 // With `dirs`: whatever known design lies below them (of files with the same name, the first in byte order of the path).
 // Errors: NOT_FOUND naming the packages to install; DATA_LOSS for a font file that cannot be read.

@@ -161,8 +161,7 @@ TEST(GlyphsTest, MissingFontsNameThePackages) {
   options.font_dirs = {dir.path()};
   const absl::Status status = RunGlyphs(options);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("apt-get install " + DefaultFontPackages()));
-  EXPECT_THAT(DefaultFontPackages(), HasSubstr("fonts-hanazono fonts-babelstone-han"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("apt-get install fonts-hanazono fonts-babelstone-han fonts-"));
   EXPECT_EQ(dir.CountEntries(), 0);
   WriteText(dir.File("uming.ttc"), "no font");
   EXPECT_THAT(std::string(RunGlyphs(options).message()), HasSubstr("uming.ttc: face 0 cannot be read as a font"));
