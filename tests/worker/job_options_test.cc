@@ -67,7 +67,7 @@ TEST(JobOptionsTest, StepsGoBeforeEpochs) {
 
 TEST(JobOptionsTest, ARunThatIsTooShortIsRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(ScheduleOf(Resolved("training { epochs: 0.001 }"), 100).status()));
-  const absl::Status status = ScheduleOf(Resolved("training { steps: 5 } schedule { warmup_steps: 6 }"), 100).status();
+  const absl::Status status = ScheduleOf(Resolved("training { epochs: 0.05 } schedule { warmup_steps: 6 }"), 100).status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_NE(status.message().find("warmup_steps is 6"), std::string::npos) << status;
 }
