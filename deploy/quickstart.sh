@@ -7,19 +7,25 @@ set -euo pipefail
 usage() {
   cat <<'USAGE'
 usage: deploy/quickstart.sh [--seed N] [--skip-install] [--run-dir DIR]
-  --seed N        seeds weights, order and sampling (default 0)
+  --seed N        seeds the network's weights, the order of the images and the sampling (default 0)
   --skip-install  take the machine as it is
-  --run-dir DIR   where the results go (default runs/quickstart-DATE-TIME)
+  --run-dir DIR   where the results go (default runs/quickstart-DATE-TIME in this repository)
+The first time it downloads 0.55 GB besides Debian's packages, and builds for some minutes.
 USAGE
 }
 
+caller=$PWD
 cd "$(dirname "$0")/.."
 seed=0 install=1 run_dir=runs/quickstart-$(date +%Y%m%d-%H%M%S)
 while (($#)); do
   case $1 in
     --seed | --run-dir)
       (($# >= 2)) || { echo "quickstart: $1 needs a value" >&2; exit 2; }
-      if [[ $1 == --seed ]]; then seed=$2; else run_dir=$2; fi
+      case $1:$2 in
+        --seed:*) seed=$2 ;;
+        --run-dir:/*) run_dir=$2 ;;
+        *) run_dir=$caller/$2 ;;
+      esac
       shift
       ;;
     --skip-install) install=0 ;;
@@ -36,7 +42,6 @@ if ((install)); then
   say "1/4 what the machine needs"
   deploy/install.sh
 fi
-if [[ -n ${MYRIAD_CACHE:-} ]]; then export LIBTORCH_HOME=${LIBTORCH_HOME:-$MYRIAD_CACHE/libtorch-2.11.0}; fi
 
 say "2/4 build"
 bazel build //client:myriad //server:myriad-server //worker:myriad-worker
@@ -44,11 +49,26 @@ myriad=bazel-bin/client/myriad
 
 say "3/4 data: 2,000 characters x 10 drawings to train on, 400 others to verify"
 data=runs/data/glyphs
-if [[ -e $data/dataset.json ]]; then
+settings=(classes=2000 eval_classes=400 per_class=10 size=48 pairs=6000 seed=1 min_designs=5)
+# Whether glyphs.json says that the data were drawn with these settings.
+drawn_so() {
+  local setting
+  for setting in "${settings[@]}"; do grep -Eqs "\"${setting%=*}\": ${setting#*=}(,|\$)" "$data/glyphs.json" || return 1; done
+}
+if drawn_so; then
   echo "$data is there"
 else
+  if [[ -e $data/glyphs.json ]]; then
+    echo "$data was drawn with other settings: it is drawn anew"
+    rm -r "$data"
+  elif [[ -e $data ]]; then
+    echo "quickstart: $data is no data set of \`myriad data glyphs\`; move it away" >&2
+    exit 1
+  fi
   mkdir -p runs/data
-  "$myriad" data glyphs --out "$data" --classes 2000 --eval-classes 400 --per-class 10 --size 48 --min-designs 5
+  arguments=()
+  for setting in "${settings[@]}"; do key=${setting%=*}; arguments+=("--${key//_/-}" "${setting#*=}"); done
+  "$myriad" data glyphs --out "$data" "${arguments[@]}"
 fi
 
 say "4/4 training: 2 shards hold the class centers, 2 workers the network"
@@ -56,6 +76,7 @@ say "4/4 training: 2 shards hold the class centers, 2 workers the network"
 
 # The last verification of the run, as its metrics tell it.
 accuracy=$(sed -n 's/.*"accuracy": *\([0-9.]*\).*/\1/p' "$run_dir/metrics.jsonl" | tail -n 1)
+[[ -n $accuracy ]] || { echo "quickstart: $run_dir/metrics.jsonl has no verification" >&2; exit 1; }
 cat <<RESULTS
 
 == results in $run_dir

@@ -24,7 +24,6 @@ for argument in "$@"; do
 done
 
 deploy/install.sh --tests || exit 1
-if [[ -n ${MYRIAD_CACHE:-} ]]; then export LIBTORCH_HOME=${LIBTORCH_HOME:-$MYRIAD_CACHE/libtorch-2.11.0}; fi
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT

@@ -3,7 +3,8 @@
 def _libtorch_impl(ctx):
     home = ctx.os.environ.get("LIBTORCH_HOME", "")
     if not home:
-        home = ctx.os.environ.get("HOME", "/root") + "/.cache/myriad/libtorch-2.11.0"
+        cache = ctx.os.environ.get("MYRIAD_CACHE", "") or ctx.os.environ.get("HOME", "/root") + "/.cache/myriad"
+        home = cache + "/libtorch-2.11.0"
     root = ctx.path(home)
     if not ctx.path(home + "/torch/include/ATen/ATen.h").exists:
         fail("LibTorch is not at %s. Run deploy/install.sh, or set LIBTORCH_HOME to the folder that has torch/." % home)
@@ -22,6 +23,6 @@ def _libtorch_impl(ctx):
 
 libtorch = repository_rule(
     implementation = _libtorch_impl,
-    environ = ["LIBTORCH_HOME", "HOME"],
+    environ = ["LIBTORCH_HOME", "MYRIAD_CACHE", "HOME"],
     local = True,
 )
