@@ -1,11 +1,16 @@
 #include "client/bench_head.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,6 +24,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/bench_check.h"
+#include "client/file_util.h"
 #include "client/gemm_reference.h"
 #include "client/head_client.h"
 #include "client/local_shards.h"
@@ -85,7 +91,12 @@ absl::Status CheckOptions(const BenchHeadOptions& options) {
         at_least("--shards", options.shards, 1), at_least("--threads", options.threads, 0)}) {
     if (!status.ok()) return status;
   }
-  return absl::OkStatus();
+  if (options.json_path.empty()) return absl::OkStatus();
+  const std::filesystem::path folder = std::filesystem::path(options.json_path).parent_path();
+  const std::string checked = folder.empty() ? "." : folder.string();
+  std::error_code error;
+  if (std::filesystem::is_directory(options.json_path, error)) return ErrnoStatus(EISDIR, options.json_path);
+  return ::access(checked.c_str(), W_OK | X_OK) == 0 ? absl::OkStatus() : ErrnoStatus(errno, checked);
 }
 
 HeadClient::Options ClientOptions(const BenchHeadOptions& options, const std::vector<std::string>& addresses) {
@@ -138,7 +149,11 @@ class HeadBench {
 
  private:
   // Rows that the run touches at most.
-  int64_t RowsOfRun() const { return (options_.samples + options_.batch) * static_cast<int64_t>(options_.warmup_steps + options_.steps); }
+  int64_t RowsOfRun() const { return (options_.samples + options_.batch) * (int64_t{options_.warmup_steps} + options_.steps); }
+
+  absl::Status CheckStop() const {
+    return options_.should_stop && options_.should_stop() ? absl::CancelledError("interrupted") : absl::OkStatus();
+  }
 
   // A run that would draw as many rows as there are finds all of them written; another makes new rows in every step and finds their memory
   // reserved. Either way no step pays for the first use of a page.
@@ -174,6 +189,7 @@ class HeadBench {
   absl::Status WriteAllRows() {
     constexpr int64_t kRowsAtOnce = 16384;
     for (int64_t first = 0; first < options_.classes; first += kRowsAtOnce) {
+      if (absl::Status status = CheckStop(); !status.ok()) return status;
       const int64_t count = std::min(kRowsAtOnce, options_.classes - first);
       std::vector<int64_t> class_ids(count);
       at::Tensor weights = at::empty({count, options_.dim});
@@ -187,6 +203,7 @@ class HeadBench {
   }
 
   absl::StatusOr<StepResult> Step() {
+    if (absl::Status status = CheckStop(); !status.ok()) return status;
     std::uniform_int_distribution<int64_t> any_class(0, options_.classes - 1);
     labels_.resize(options_.batch);
     for (int64_t& label : labels_) label = any_class(random_);
@@ -334,13 +351,6 @@ void PrintTable(const BenchHeadOptions& options, const Figures& figures, std::os
   out << absl::StrFormat("wire            %.0f bytes a step\n", figures.wire_bytes_per_step);
 }
 
-absl::Status WriteJson(const nlohmann::ordered_json& json, const std::string& path) {
-  std::ofstream file(path);
-  file << json.dump(2) << "\n";
-  file.close();
-  return file ? absl::OkStatus() : absl::InternalError(absl::StrCat(path, ": cannot be written"));
-}
-
 absl::Status Run(const BenchHeadOptions& options, std::ostream& out) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   // Wrong sizes are told before anything is started.
@@ -356,13 +366,14 @@ absl::Status Run(const BenchHeadOptions& options, std::ostream& out) {
   servers.server_binary = options.server_binary;
   servers.count = options.shards;
   servers.threads_per_server = figures.threads_per_server;
+  servers.should_stop = options.should_stop;
   absl::StatusOr<std::unique_ptr<LocalShards>> shards = LocalShards::Start(servers);
   if (!shards.ok()) return shards.status();
   if (absl::Status status = CheckSmallSteps((*shards)->addresses(), options.placement); !status.ok()) return status;
   HeadBench bench(options, (*shards)->addresses());
   if (absl::Status status = bench.Run(&figures); !status.ok()) return status;
   PrintTable(options, figures, out);
-  return options.json_path.empty() ? absl::OkStatus() : WriteJson(ToJson(options, figures), options.json_path);
+  return options.json_path.empty() ? absl::OkStatus() : WriteFileAtomically(options.json_path, ToJson(options, figures).dump(2) + "\n");
 }
 
 }  // namespace

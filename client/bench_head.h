@@ -2,6 +2,7 @@
 #define MYRIAD_CLIENT_BENCH_HEAD_H_
 
 #include <cstdint>
+#include <functional>
 #include <ostream>
 #include <string>
 
@@ -21,13 +22,15 @@ struct BenchHeadOptions {
   int shards = 1;             // K server processes; the threads are divided among them.
   int threads = 0;            // Of all servers together; all cores when 0.
   Placement placement = Placement::kShard;
-  std::string server_binary;  // Path of myriad-server.
-  std::string json_path;      // No file when empty.
+  std::string server_binary;          // Path of myriad-server.
+  std::string json_path;              // No file when empty.
+  std::function<bool()> should_stop;  // Asked between steps; true ends the benchmark. Never when empty.
 };
 
 // Starts the servers on loopback, checks a few small steps against plain float64 loops, reserves (or, where the run would draw every row
 // anyway, writes) the rows to come, runs the steps, and prints a table to `out`. The servers are gone when it returns.
-// Errors: INVALID_ARGUMENT (an option out of range); those of LocalShards and HeadClient; INTERNAL (the check failed, or the file).
+// Errors: INVALID_ARGUMENT (an option out of range) and those of the system for a folder of `json_path` that cannot be written to, before
+// anything is started; those of LocalShards and HeadClient; INTERNAL (the check failed); CANCELLED (`should_stop`).
 absl::Status RunBenchHead(const BenchHeadOptions& options, std::ostream& out);
 
 }  // namespace myriad

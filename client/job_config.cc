@@ -1,31 +1,17 @@
 #include "client/job_config.h"
 
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include "absl/strings/str_cat.h"
 #include "client/field_path.h"
 #include "client/file_util.h"
 #include "client/job_rules.h"
+#include "client/text_proto.h"
 
 namespace myriad {
 namespace {
 
 using google::protobuf::TextFormat;
-
-// Keeps the first error: the others mostly follow from it.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  explicit FirstError(const std::string& source) : source_(source) {}
-  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat(source_, ":", line + 1, ":", column + 1, ": ", message));
-  }
-  const absl::Status& status() const { return status_; }
-
- private:
-  const std::string source_;
-  absl::Status status_;
-};
 
 // The first number that was written and is out of range, a 0 that would pass for "left out" included.
 absl::Status CheckWritten(const std::string& source, const TextFormat::ParseInfoTree& tree, config::v1::JobConfig* config) {
@@ -48,15 +34,9 @@ absl::Status CheckWritten(const std::string& source, const TextFormat::ParseInfo
 }  // namespace
 
 absl::StatusOr<config::v1::JobConfig> ParseJobConfig(absl::string_view text, const std::string& source) {
-  FirstError error(source);
   TextFormat::ParseInfoTree tree;
-  TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  parser.WriteLocationsTo(&tree);
   config::v1::JobConfig config;
-  if (!parser.ParseFromString(std::string(text), &config)) {
-    return error.status().ok() ? absl::InvalidArgumentError(absl::StrCat(source, ": no job configuration")) : error.status();
-  }
+  if (absl::Status status = ParseText(text, source, &config, &tree); !status.ok()) return status;
   if (absl::Status status = CheckWritten(source, tree, &config); !status.ok()) return status;
   return config;
 }

@@ -50,9 +50,11 @@ std::atomic<int> stop_requests{0};
 void CountStopRequest(int) { stop_requests.fetch_add(1); }
 
 // Ctrl-C, a scheduler's SIGTERM and a closed terminal ask the run to stop; what is ignored (nohup) stays ignored.
-void HandleStopSignals() {
+// `flags` go to sigaction.
+void HandleStopSignals(int flags) {
   struct sigaction action = {};
   action.sa_handler = CountStopRequest;
+  action.sa_flags = flags;
   sigemptyset(&action.sa_mask);
   for (int number : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction before = {};
@@ -100,7 +102,7 @@ absl::Status Train(const TrainFlags& flags) {
   if (!server.ok()) return server.status();
   const absl::StatusOr<std::string> worker = Sibling(flags.worker_binary, "worker", "myriad-worker");
   if (!worker.ok()) return worker.status();
-  HandleStopSignals();
+  HandleStopSignals(0);
   myriad::LaunchOptions options;
   options.config = *config;
   options.server_binary = *server;
@@ -118,7 +120,8 @@ void AddTrain(CLI::App& app, Verb* verb) {
   train->add_option("--config,-c", flags->config_path, "Job configuration: myriad.config.v1.JobConfig in text format")->required();
   train
       ->add_option("--set", flags->assignments,
-                   "Changes one field: PATH=VALUE. Elements of repeated fields by number: heads[0].training.scale=64. May be repeated")
+                   "Changes one field: PATH=VALUE. Elements of repeated fields by number, in quotes for the shell's sake: "
+                   "'heads[0].training.scale=64'; 'verifications=[]' leaves none. May be repeated")
       ->take_all()
       ->allow_extra_args(false);
   train->add_option("--shards", flags->shards, "Server processes that share the class centers (goes before local.shards)")
@@ -150,8 +153,9 @@ void AddTrain(CLI::App& app, Verb* verb) {
 absl::Status ExecDataVerb(int argc, char** argv) {
   const absl::StatusOr<std::string> worker = Sibling("", "worker", "myriad-worker");
   if (!worker.ok()) return worker.status();
-  std::string path = *worker;
-  std::vector<char*> arguments = {path.data()};
+  const std::string& path = *worker;
+  std::string name = "myriad data";  // What myriad-worker then calls itself.
+  std::vector<char*> arguments = {name.data()};
   arguments.insert(arguments.end(), argv + 2, argv + argc);
   arguments.push_back(nullptr);
   ::execv(path.c_str(), arguments.data());
@@ -256,8 +260,8 @@ void AddBench(CLI::App& app, Verb* verb) {
   add("--samples", &options->samples, "S, negatives drawn for a step over all shards; positives come on top")
       ->check(CLI::NonNegativeNumber);
   add("--steps", &options->steps, "Timed steps")->check(CLI::PositiveNumber);
-  add("--warmup-steps", &options->warmup_steps, "Untimed steps before them")->check(CLI::NonNegativeNumber);
-  add("--shards", &options->shards, "K, server processes")->check(CLI::PositiveNumber);
+  add("--warmup-steps", &options->warmup_steps, "Untimed steps before them")->check(CLI::PositiveNumber);
+  add("--shards", &options->shards, "K, server processes")->check(CLI::Range(1, 4096));
   add("--threads", &options->threads, "Compute threads of all servers together; 0: all cores")->check(CLI::NonNegativeNumber);
   head->add_option("--compute-at", *placement, "Where logits are computed: shard or worker")
       ->check(CLI::IsMember({"shard", "worker"}))
@@ -271,6 +275,8 @@ void AddBench(CLI::App& app, Verb* verb) {
       const absl::StatusOr<std::string> server = Sibling(options->server_binary, "server", "myriad-server");
       if (!server.ok()) return server.status();
       options->server_binary = *server;
+      HandleStopSignals(SA_RESETHAND);  // The second time the process ends at once, and its servers with it.
+      options->should_stop = [] { return stop_requests.load() > 0; };
       return myriad::RunBenchHead(*options, std::cout);
     };
   });

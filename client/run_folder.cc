@@ -5,28 +5,17 @@
 #include <filesystem>
 #include <system_error>
 
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/file_util.h"
 #include "client/job_config.h"
+#include "client/text_proto.h"
 
 namespace myriad {
-namespace {
 
 namespace fs = std::filesystem;
-
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    if (text.empty()) text = absl::StrCat(line + 1, ":", column + 1, ": ", message);
-  }
-  std::string text;
-};
-
-}  // namespace
 
 absl::StatusOr<RunFolder> RunFolder::Create(const std::string& path) {
   std::error_code error;
@@ -120,11 +109,8 @@ absl::StatusOr<v1::HeadInfo> RunFolder::ReadHeadInfo(const std::string& head) co
     return absl::NotFoundError(absl::StrCat("run folder ", path_, " has no head '", head, "'; ", known));
   }
   if (!text.ok()) return text.status();
-  FirstError error;
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
   v1::HeadInfo info;
-  if (!parser.ParseFromString(*text, &info)) return absl::InvalidArgumentError(absl::StrCat(path, ":", error.text));
+  if (absl::Status status = ParseText(*text, path, &info); !status.ok()) return status;
   return info;
 }
 

@@ -49,8 +49,11 @@ int main(int argc, char** argv) {
   options.listen = "127.0.0.1:7711";
   options.threads = 0;
   std::string address_file;
-  CLI::App app("One shard of a Myriad deployment: keeps its part of the class centers of one or several heads and computes on it.");
-  app.set_version_flag("--version", myriad::kVersion);
+  CLI::App app("One shard of a Myriad deployment: keeps its part of the class centers of one or several heads and computes on it.",
+               "myriad-server");
+  app.set_version_flag("--version", absl::StrCat("myriad-server ", myriad::kVersion));
+  app.failure_message(
+      [](const CLI::App*, const CLI::Error& error) { return absl::StrCat("myriad-server: ", error.what(), "; see --help\n"); });
   app.add_option("--listen", options.listen, "HOST:PORT to serve on; port 0 lets the system choose")->capture_default_str();
   app.add_option("--address-file", address_file, "File that gets the bound host:port, in one piece, once the server serves");
   app.add_option("--max-rows", options.max_rows, "Rows that a head may have here; a step that needs more is refused; 0: no limit")

@@ -31,6 +31,7 @@
 
 namespace {
 
+constexpr char kName[] = "myriad-worker";
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitPeerLost = 3;
@@ -38,9 +39,10 @@ constexpr int kExitInterrupted = 130;
 // A step that has not ended so long after a signal waits for somebody who will not come.
 constexpr int kGraceSeconds = 20;
 
-void PrintError(const absl::Status& status) {
+// `program` is what this process is called.
+void PrintError(const std::string& program, const absl::Status& status) {
   std::fflush(stdout);
-  std::fprintf(stderr, "myriad-worker: %s\n", std::string(status.message()).c_str());
+  std::fprintf(stderr, "%s: %s\n", program.c_str(), std::string(status.message()).c_str());
   std::fflush(stderr);
 }
 
@@ -95,7 +97,7 @@ void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<ab
       options.shard_addresses = absl::StrSplit(flags->shards, ',', absl::SkipEmpty());
       options.stop = stop;
       options.on_peer_lost = [](const absl::Status& lost) {
-        PrintError(lost);
+        PrintError(kName, lost);
         _exit(kExitPeerLost);
       };
       options.print = [](const std::string& line) {
@@ -115,9 +117,13 @@ void KeepFreedMemory() {
 }
 
 int Run(int argc, char** argv, std::atomic<bool>* stop) {
-  CLI::App app("myriad-worker: trains the backbone against the heads' shards; packs, checks and renders image data.", "myriad-worker");
+  // `myriad data` becomes this program under that name.
+  const std::string program = argc > 0 && argv[0] == std::string("myriad data") ? argv[0] : kName;
+  CLI::App app("Trains the backbone against the heads' shards; packs, checks and renders image data.", program);
   app.set_version_flag("--version", absl::StrCat("myriad-worker ", myriad::kVersion));
   app.require_subcommand(1);
+  app.failure_message(
+      [&program](const CLI::App*, const CLI::Error& error) { return absl::StrCat(program, ": ", error.what(), "; see --help\n"); });
   std::function<absl::Status()> run;
   AddTrainVerb(app, stop, &run);
   myriad::AddDataVerbs(app, stop, &run);
@@ -134,7 +140,7 @@ int Run(int argc, char** argv, std::atomic<bool>* stop) {
     status = absl::InternalError(absl::StrCat("unexpected error: ", error.what()));
   }
   if (status.ok()) return 0;
-  PrintError(status);
+  PrintError(program, status);
   if (absl::IsCancelled(status)) return kExitInterrupted;
   return myriad::IsPeerLost(status) ? kExitPeerLost : kExitError;
 }

@@ -31,6 +31,14 @@ TEST(BenchHeadTest, OptionsOutOfRangeAreRefusedBeforeAServerStarts) {
   EXPECT_NE(message_of([](BenchHeadOptions* o) { o->samples = o->classes + 1; }), "");
 }
 
+TEST(BenchHeadTest, AFileThatCannotBeWrittenIsToldBeforeAServerStarts) {
+  BenchHeadOptions options;
+  options.json_path = "/nowhere/out.json";
+  EXPECT_EQ(RunWithoutServer(options), absl::NotFoundError("/nowhere: No such file or directory"));
+  options.json_path = "/tmp";
+  EXPECT_EQ(RunWithoutServer(options), absl::FailedPreconditionError("/tmp: Is a directory"));
+}
+
 TEST(BenchHeadTest, AMissingServerIsNamed) {
   const absl::Status status = RunWithoutServer(BenchHeadOptions());
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

@@ -60,8 +60,13 @@ TEST(CommandTest, HelpNamesEveryVerbAndEveryVerbHasAnExample) {
   const Result top = RunCommand({"--help"});
   EXPECT_EQ(top.exit.code, 0);
   for (const char* verb : {"train", "data", "query", "bench", "--version"}) EXPECT_THAT(top.output, HasSubstr(verb));
-  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
-           {"train", "--help"}, {"query", "head", "--help"}, {"query", "centers", "--help"}, {"bench", "head", "--help"}}) {
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{{"train", "--help"},
+                                                                                    {"query", "head", "--help"},
+                                                                                    {"query", "centers", "--help"},
+                                                                                    {"bench", "head", "--help"},
+                                                                                    {"data", "pack", "--help"},
+                                                                                    {"data", "check", "--help"},
+                                                                                    {"data", "glyphs", "--help"}}) {
     const Result help = RunCommand(verb);
     EXPECT_EQ(help.exit.code, 0);
     EXPECT_THAT(help.output, HasSubstr("Example"));
@@ -98,12 +103,16 @@ TEST(CommandTest, BadInputIsOneLineWithTheOffendingValue) {
       {{"query", "head", "--run", dir.path()}, 1, "is not a run folder"},
       {{"query", "head", "--shards", "nonsense"}, 1, "'nonsense' is no shard address"},
       {{"query", "head", "--run", "a", "--shards", "b:1"}, 2, "excludes"},
+      {{"bench", "head", "--warmup-steps", "0"}, 2, "--warmup-steps"},
+      {{"bench", "head", "--server-binary", "/nowhere/server", "--json", "/nowhere/out.json"}, 1, "/nowhere: No such file"},
+      {{"data", "pack"}, 2, "--src is required"},
+      {{"data", "check", "/nowhere"}, 1, "/nowhere"},
   };
   for (const Case& bad : cases) {
     SCOPED_TRACE(absl::StrCat("expects ", bad.message));
     const Result result = RunCommand(bad.arguments);
     EXPECT_EQ(result.exit.code, bad.code);
-    EXPECT_THAT(result.output, StartsWith("myriad: "));
+    EXPECT_THAT(result.output, StartsWith(!bad.arguments.empty() && bad.arguments[0] == "data" ? "myriad data: " : "myriad: "));
     EXPECT_THAT(result.output, HasSubstr(bad.message));
     EXPECT_EQ(result.output.find('\n'), result.output.size() - 1) << result.output;
   }
@@ -200,6 +209,24 @@ TEST(CommandTest, CtrlCStopsTheRunAndLeavesNoProcess) {
     EXPECT_EQ(exit->code, 130) << exit->Describe();
     run.ExpectAllGone();
   }
+}
+
+TEST(CommandTest, CtrlCEndsABenchmarkAndLeavesNoFile) {
+  TempDir dir;
+  std::filesystem::create_directory(dir.File("temporary"));
+  const std::string fifo = dir.File("started");
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  WriteText(dir.File("server"), absl::StrCat("#!/bin/sh\necho started > ", fifo, "\nexec sleep 600\n"));
+  ASSERT_EQ(::chmod(dir.File("server").c_str(), 0755), 0);
+  const auto myriad = Start({"bench", "head", "--server-binary", dir.File("server")}, dir.File("temporary/log"));
+  ASSERT_NE(myriad, nullptr);
+  EXPECT_EQ(ReadText(fifo), "started\n") << "waits until the server runs";
+  myriad->Signal(SIGINT);
+  const absl::optional<ProcessExit> exit = myriad->Wait(absl::Minutes(2));
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 130) << exit->Describe();
+  std::filesystem::remove(dir.File("temporary/log"));
+  EXPECT_TRUE(std::filesystem::is_empty(dir.File("temporary")));
 }
 
 TEST(CommandTest, NothingOutlivesAKilledCommand) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <ATen/Functions.h>
@@ -106,6 +107,23 @@ TEST_P(LostShardTest, AShardThatRestartedEmptyIsDataLoss) {
   EXPECT_NE(status.message().find(absl::StrCat("shard 0 (", address, ")")), std::string::npos) << status;
 }
 
+TEST(MyriadServerProgramTest, SaysItsNameAndItsVersionAndTellsAWrongCommandLine) {
+  for (const auto& [argument, code, start] : std::vector<std::tuple<std::string, int, std::string>>{
+           {"--version", 0, "myriad-server 0."}, {"--help", 0, "One shard of"}, {"--lisen", 2, "myriad-server: "}}) {
+    ChildProcess::Options options;
+    options.arguments = {kServer, argument};
+    options.log_path = absl::StrCat(::testing::TempDir(), "/said", argument, ".", ::getpid());
+    auto server = ChildProcess::Spawn(options);
+    ASSERT_TRUE(server.ok()) << server.status();
+    const absl::optional<ProcessExit> exit = (*server)->Wait(absl::Minutes(1));
+    ASSERT_TRUE(exit.has_value());
+    EXPECT_EQ(exit->code, code);
+    const std::string said = LastLines(options.log_path, 100);
+    EXPECT_EQ(said.substr(0, start.size()), start) << said;
+    ::unlink(options.log_path.c_str());
+  }
+}
+
 class BenchTest : public ::testing::TestWithParam<Placement> {};
 INSTANTIATE_TEST_SUITE_P(Placements, BenchTest, ::testing::Values(Placement::kShard, Placement::kWorker), [](const auto& info) {
   return info.param == Placement::kShard ? std::string("AtShard") : std::string("AtWorker");
@@ -154,6 +172,24 @@ TEST_P(BenchTest, ASmallRunWritesEveryFigure) {
     }
     ::unlink(options.json_path.c_str());
   }
+}
+
+TEST_P(BenchTest, AStopBetweenStepsEndsIt) {
+  BenchHeadOptions options;
+  options.classes = 500;
+  options.dim = 4;
+  options.batch = 2;
+  options.samples = 8;
+  options.steps = 1 << 30;
+  options.placement = GetParam();
+  options.server_binary = kServer;
+  options.json_path = absl::StrCat(::testing::TempDir(), "/stopped.", ::getpid(), ".json");
+  int asked = 0;
+  options.should_stop = [&asked] { return ++asked > 200; };
+  std::ostringstream table;
+  EXPECT_EQ(RunBenchHead(options, table).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(table.str(), "");
+  EXPECT_NE(::access(options.json_path.c_str(), F_OK), 0);
 }
 
 }  // namespace

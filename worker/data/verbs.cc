@@ -39,6 +39,9 @@ void AddPack(CLI::App& app, const std::atomic<bool>* stop, std::function<absl::S
   verb->add_option("--seed", options->seed, "Of the identities held out and the pairs")->capture_default_str();
   verb->add_flag("--skip-unreadable", options->skip_unreadable, "Leave out images that cannot be read, and name them");
   verb->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::PositiveNumber);
+  verb->footer(
+      "Example:\n"
+      "  myriad data pack --src my/images --out runs/data/mine --size 112 --channels 3 --holdout-classes 100 --pairs 1000");
   verb->callback([options, format, run] {
     options->encoding = *ParseImageEncoding(*format);  // One of the three: checked while parsing.
     *run = [options] { return RunPack(*options); };
@@ -53,6 +56,7 @@ void AddCheck(CLI::App& app, const std::atomic<bool>* stop, std::function<absl::
   options->progress = &std::cerr;
   verb->add_option("DIR", options->path, "A folder with dataset.json, or with one folder of images per identity")->required();
   verb->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::PositiveNumber);
+  verb->footer("Example:\n  myriad data check runs/data/mine");
   verb->callback([options, run] { *run = [options] { return RunCheck(*options); }; });
 }
 
@@ -78,6 +82,7 @@ void AddGlyphs(CLI::App& app, const std::atomic<bool>* stop, std::function<absl:
       ->allow_extra_args(true);
   verb->add_option("--threads", options->threads, "Threads (default: all cores; the data do not depend on it)")->check(CLI::PositiveNumber);
   CLI::Option* list_flag = verb->add_flag("--list", *list, "Print what the fonts cover, and stop");
+  verb->footer("Example:\n  myriad data glyphs --out runs/data/han --classes 2000 --eval-classes 400 --per-class 10 --min-designs 5");
   verb->callback([options, list, run, out, list_flag] {
     if (out->count() == 0 && list_flag->count() == 0) throw CLI::RequiredError("--out");
     *run = [options, list] { return *list ? ListGlyphFonts(options->font_dirs, std::cout) : RunGlyphs(*options); };
