@@ -87,11 +87,12 @@ absl::Status CheckSampler(const SamplerOptions& sampler, const HeadSpec& head) {
 
 absl::Status CheckOptimizer(const SgdOptions& sgd) {
   if (!(sgd.momentum >= 0.0 && sgd.momentum < 1.0)) return OutOfRange("training.sgd.momentum", sgd.momentum, "in [0, 1)");
-  if (!(sgd.weight_decay >= 0.0 && std::isfinite(sgd.weight_decay))) {
-    return OutOfRange("training.sgd.weight_decay", sgd.weight_decay, ">= 0 and finite");
+  // Rows move in float32.
+  if (!(sgd.weight_decay >= 0.0 && std::isfinite(static_cast<float>(sgd.weight_decay)))) {
+    return OutOfRange("training.sgd.weight_decay", sgd.weight_decay, ">= 0 and finite in float32");
   }
-  if (!(sgd.rate_scale > 0.0 && std::isfinite(sgd.rate_scale))) {
-    return OutOfRange("training.sgd.rate_scale", sgd.rate_scale, "> 0 and finite");
+  if (!(sgd.rate_scale > 0.0 && std::isfinite(static_cast<float>(sgd.rate_scale)))) {
+    return OutOfRange("training.sgd.rate_scale", sgd.rate_scale, "> 0 and finite in float32");
   }
   return absl::OkStatus();
 }
@@ -128,8 +129,9 @@ absl::Status Validate(const HeadSpec& head) {
   if (head.embedding_dim < 1 || head.embedding_dim > kMaxEmbeddingDim) {
     return OutOfRange("head.embedding_dim", head.embedding_dim, "in [1, 65536]");
   }
-  if (!(head.initial_deviation > 0.0 && std::isfinite(head.initial_deviation))) {
-    return OutOfRange("head.initial_deviation", head.initial_deviation, "> 0 and finite");
+  // Elements reach sqrt(3) times as far.
+  if (!(head.initial_deviation > 0.0 && std::isfinite(static_cast<float>(head.initial_deviation * 2.0)))) {
+    return OutOfRange("head.initial_deviation", head.initial_deviation, "> 0 and finite in float32");
   }
   if (head.slots_per_row != 1) return OutOfRange("head.slots_per_row", head.slots_per_row, "1, the momentum of SGD");
   if (head.partition_count != kPartitionCount) {

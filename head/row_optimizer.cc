@@ -1,8 +1,15 @@
 #include "head/row_optimizer.h"
 
+#include <cmath>
+
 #include "head/row_kernels.h"
 
 namespace myriad {
+
+bool IsUsableRate(const SgdOptions& sgd, double learning_rate) {
+  return learning_rate >= 0.0 && std::isfinite(static_cast<float>(learning_rate)) &&
+         std::isfinite(static_cast<float>(learning_rate * sgd.rate_scale));
+}
 
 SgdStep MakeSgdStep(const SgdOptions& sgd, double learning_rate) {
   SgdStep step;

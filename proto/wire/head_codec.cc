@@ -3,11 +3,37 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/matrix_codec.h"
 
 namespace myriad {
+namespace {
+
+absl::Status UnknownValue(const std::string& field, int value, const std::string& known) {
+  return absl::InvalidArgumentError(absl::StrCat(field, " ", value, " is not known; use ", known));
+}
+
+absl::StatusOr<MarginOptions::Kind> ParseGradient(v1::ArcFaceGradient gradient) {
+  switch (gradient) {
+    case v1::ARC_FACE_GRADIENT_UNSPECIFIED:
+    case v1::ARC_FACE_GRADIENT_EXACT: return MarginOptions::Kind::kArcFace;
+    case v1::ARC_FACE_GRADIENT_STRAIGHT_THROUGH: return MarginOptions::Kind::kArcFaceStraightThrough;
+    default: return UnknownValue("training.arcface.gradient", gradient, "EXACT or STRAIGHT_THROUGH");
+  }
+}
+
+absl::StatusOr<Placement> ParsePlacement(v1::Placement placement) {
+  switch (placement) {
+    case v1::PLACEMENT_UNSPECIFIED:
+    case v1::PLACEMENT_SHARD: return Placement::kShard;
+    case v1::PLACEMENT_WORKER: return Placement::kWorker;
+    default: return UnknownValue("training.placement", placement, "SHARD or WORKER");
+  }
+}
+
+}  // namespace
 
 absl::StatusOr<HeadSpec> ParseHeadSpec(const v1::HeadSpec& message) {
   HeadSpec head;
@@ -49,12 +75,13 @@ absl::StatusOr<TrainingSpec> ParseTrainingSpec(const v1::TrainingSpec& message, 
       training.margin.kind = MarginOptions::Kind::kCosFace;
       training.margin.margin = message.cosface().margin();
       break;
-    case v1::TrainingSpec::kArcface:
-      training.margin.kind = message.arcface().gradient() == v1::ARC_FACE_GRADIENT_STRAIGHT_THROUGH
-                                 ? MarginOptions::Kind::kArcFaceStraightThrough
-                                 : MarginOptions::Kind::kArcFace;
+    case v1::TrainingSpec::kArcface: {
+      const absl::StatusOr<MarginOptions::Kind> kind = ParseGradient(message.arcface().gradient());
+      if (!kind.ok()) return kind.status();
+      training.margin.kind = *kind;
       training.margin.margin = message.arcface().margin();
       break;
+    }
     case v1::TrainingSpec::MARGIN_NOT_SET: return absl::InvalidArgumentError("training.margin is not set: use cosface or arcface");
   }
   training.margin.scale = message.scale();
@@ -78,7 +105,9 @@ absl::StatusOr<TrainingSpec> ParseTrainingSpec(const v1::TrainingSpec& message, 
   training.optimizer.weight_decay = message.sgd().weight_decay();
   training.optimizer.decoupled_weight_decay = message.sgd().decoupled_weight_decay();
   training.optimizer.rate_scale = message.sgd().rate_scale() == 0 ? 1.0 : message.sgd().rate_scale();
-  training.placement = message.placement() == v1::PLACEMENT_WORKER ? Placement::kWorker : Placement::kShard;
+  const absl::StatusOr<Placement> placement = ParsePlacement(message.placement());
+  if (!placement.ok()) return placement.status();
+  training.placement = *placement;
   if (absl::Status status = Validate(training, head); !status.ok()) return status;
   return training;
 }
@@ -110,6 +139,15 @@ v1::TrainingSpec ToProto(const TrainingSpec& training) {
   message.mutable_sgd()->set_rate_scale(training.optimizer.rate_scale);
   message.set_placement(training.placement == Placement::kWorker ? v1::PLACEMENT_WORKER : v1::PLACEMENT_SHARD);
   return message;
+}
+
+absl::StatusOr<bool> ParseEvaluate(v1::StepMode mode) {
+  switch (mode) {
+    case v1::STEP_MODE_UNSPECIFIED:
+    case v1::STEP_MODE_TRAIN: return false;
+    case v1::STEP_MODE_EVALUATE: return true;
+    default: return UnknownValue("mode", mode, "TRAIN or EVALUATE");
+  }
 }
 
 absl::StatusOr<Denominators> ParseDenominators(const v1::Denominators& message, int64_t sample_count) {

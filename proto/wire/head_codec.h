@@ -12,12 +12,15 @@
 namespace myriad {
 
 // Messages <-> value types. Parsing fills in the defaults that the .proto names and validates: INVALID_ARGUMENT names field, value and
-// range.
+// range. An enum value that this version does not know is refused, never taken for a default. UNIMPLEMENTED as Validate(HeadSpec).
 absl::StatusOr<HeadSpec> ParseHeadSpec(const v1::HeadSpec& message);
 v1::HeadSpec ToProto(const HeadSpec& head);
 
 absl::StatusOr<TrainingSpec> ParseTrainingSpec(const v1::TrainingSpec& message, const HeadSpec& head);
 v1::TrainingSpec ToProto(const TrainingSpec& training);
+
+// Whether a step evaluates: W does not move.
+absl::StatusOr<bool> ParseEvaluate(v1::StepMode mode);
 
 absl::StatusOr<Denominators> ParseDenominators(const v1::Denominators& message, int64_t sample_count);
 v1::Denominators ToProto(const Denominators& denominators);

@@ -85,17 +85,18 @@ grpc::ServerUnaryReactor* CenterShardService::HeadStep(grpc::CallbackServerConte
                                                        v1::HeadStepResponse* response) {
   absl::StatusOr<StepTarget> target = FindTarget(*shard_, context, request->key());
   if (!target.ok()) return FinishNow(context, target.status());
-  const bool evaluate = request->mode() == v1::STEP_MODE_EVALUATE;
-  if (!evaluate) {
+  const absl::StatusOr<bool> evaluate = ParseEvaluate(request->mode());
+  if (!evaluate.ok()) return FinishNow(context, evaluate.status());
+  if (!*evaluate) {
     if (absl::Status status = CheckPlacement(*target, Placement::kShard); !status.ok()) return FinishNow(context, status);
   }
   const absl::StatusOr<DataType> dtype = ParseDataType(request->embeddings().dtype());
-  StepCall call = ParseHeadStep(*request, target->head->spec());
+  StepCall call = ParseHeadStep(*request, *evaluate, target->head->spec(), target->session->options());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   call.done = Answer<HeadStepReply>(reactor, [response, dtype = dtype.value_or(DataType::kFloat32)](const HeadStepReply& reply) {
     FillResponse(reply, dtype, response);
   });
-  (evaluate ? target->session->evaluate() : target->session->train()).Call(std::move(call));
+  (*evaluate ? target->session->evaluate() : target->session->train()).Call(std::move(call));
   return reactor;
 }
 

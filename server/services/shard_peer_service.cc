@@ -54,10 +54,11 @@ grpc::ServerUnaryReactor* ShardPeerService::GetOutcome(grpc::CallbackServerConte
                                                        v1::GetOutcomeResponse* response) {
   absl::StatusOr<std::shared_ptr<TrainingSession>> session = FindSession(*shard_, request->key());
   if (!session.ok()) return FinishNow(context, session.status());
-  const VoteKey key = ParseVoteKey(*request);
-  if (absl::Status status = CheckVoteKey(key); !status.ok()) return FinishNow(context, status);
+  const absl::StatusOr<VoteKey> key = ParseVoteKey(*request);
+  if (!key.ok()) return FinishNow(context, key.status());
+  if (absl::Status status = CheckVoteKey(*key); !status.ok()) return FinishNow(context, status);
   if (absl::Status status = CheckPeer((*session)->options(), request->shard_index()); !status.ok()) return FinishNow(context, status);
-  absl::StatusOr<StepOutcome> outcome = (*session)->GetOutcome(key);
+  absl::StatusOr<StepOutcome> outcome = (*session)->GetOutcome(*key);
   if (!outcome.ok()) return FinishNow(context, outcome.status());
   *response->mutable_outcome() = ToProto(*outcome);
   return FinishNow(context, absl::OkStatus());

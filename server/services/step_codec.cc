@@ -1,6 +1,5 @@
 #include "server/services/step_codec.h"
 
-#include <cmath>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -9,6 +8,7 @@
 #include <ATen/Functions.h>
 
 #include "absl/strings/str_cat.h"
+#include "head/row_optimizer.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
@@ -29,12 +29,12 @@ StepCall CallOf(const v1::StepKey& key, int rank) {
   return call;
 }
 
-void SetLearningRate(double learning_rate, StepCall* call) {
+void SetLearningRate(double learning_rate, const SgdOptions& sgd, StepCall* call) {
   call->has_learning_rate = true;
   call->learning_rate = learning_rate;
-  if (!(learning_rate >= 0) || std::isinf(learning_rate)) {
-    call->invalid =
-        absl::InvalidArgumentError(absl::StrCat("rank ", call->rank, ": learning_rate ", learning_rate, " is not a finite number >= 0"));
+  if (!IsUsableRate(sgd, learning_rate)) {
+    call->invalid = absl::InvalidArgumentError(absl::StrCat("rank ", call->rank, ": learning_rate ", learning_rate, " with rate_scale ",
+                                                            sgd.rate_scale, " is not a number >= 0 that is finite in float32"));
   }
 }
 
@@ -52,13 +52,13 @@ std::string BytesOf(absl::Span<const int64_t> values) { return EncodeArray<int64
 
 }  // namespace
 
-StepCall ParseHeadStep(const v1::HeadStepRequest& request, const HeadSpec& head) {
+StepCall ParseHeadStep(const v1::HeadStepRequest& request, bool evaluate, const HeadSpec& head, const SessionOptions& session) {
   StepCall call = CallOf(request.key(), request.rank());
   call.phase = request.chunk();
   call.phase_count = request.chunk_count() == 0 ? 1 : request.chunk_count();
   HeadStepPart part;
   part.embeddings = at::empty({0, head.embedding_dim}, at::kFloat);
-  if (request.mode() != v1::STEP_MODE_EVALUATE) SetLearningRate(request.parameters().learning_rate(), &call);
+  if (!evaluate) SetLearningRate(request.parameters().learning_rate(), session.training.optimizer, &call);
   Take(ViewMatrix(request.embeddings(), head.embedding_dim, "embeddings"), &part.embeddings, &call);
   Take(DecodeArray<int64_t>(request.labels(), "labels"), &part.labels, &call);
   Take(DecodeArray<int64_t>(request.step_labels(), "step_labels"), &part.step_labels, &call);
@@ -80,7 +80,7 @@ StepCall ParseFetchStep(const v1::FetchStepRequest& request, const SessionOption
   call.phase = WorkerPhases::kFetch;
   call.phase_count = WorkerPhases(call.step, session.shard_index, session.shard_addresses.size()).count;
   FetchPart part;
-  SetLearningRate(request.parameters().learning_rate(), &call);
+  SetLearningRate(request.parameters().learning_rate(), session.training.optimizer, &call);
   Take(DecodeArray<int64_t>(request.labels(), "labels"), &part.labels, &call);
   call.digest = Digester().Add(int64_t{request.rank()}).Add(call.learning_rate).Add(request.labels()).Finish();
   call.part = std::move(part);

@@ -13,7 +13,7 @@ namespace myriad {
 // Requests of a step -> StepCall, without `done`. Bulk numbers are viewed, not copied: the request must live until the call is answered. A
 // request whose content is of no use gives a call with `invalid` set, so that the step is refused for all ranks at once; the message names
 // the rank.
-StepCall ParseHeadStep(const v1::HeadStepRequest& request, const HeadSpec& head);
+StepCall ParseHeadStep(const v1::HeadStepRequest& request, bool evaluate, const HeadSpec& head, const SessionOptions& session);
 StepCall ParseFetchStep(const v1::FetchStepRequest& request, const SessionOptions& session);
 // Only for the reducer of the step.
 StepCall ParseMerge(const v1::MergeDenominatorsRequest& request, const SessionOptions& session);

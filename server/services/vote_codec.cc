@@ -19,8 +19,10 @@ void FillKey(const std::string& head, const VoteKey& key, v1::StepKey* message) 
 
 v1::StepMode ModeOf(const VoteKey& key) { return key.evaluate ? v1::STEP_MODE_EVALUATE : v1::STEP_MODE_TRAIN; }
 
-VoteKey ParseKey(const v1::StepKey& key, v1::StepMode mode, int chunk) {
-  return {key.incarnation(), mode == v1::STEP_MODE_EVALUATE, key.step(), key.attempt(), chunk};
+absl::StatusOr<VoteKey> ParseKey(const v1::StepKey& key, v1::StepMode mode, int chunk) {
+  const absl::StatusOr<bool> evaluate = ParseEvaluate(mode);
+  if (!evaluate.ok()) return evaluate.status();
+  return VoteKey{key.incarnation(), *evaluate, key.step(), key.attempt(), chunk};
 }
 
 // A NO or an ABORT is never OK; a code that is not known is UNKNOWN, as gRPC has it.
@@ -50,9 +52,10 @@ v1::VoteRequest ToProto(const std::string& head, const Ballot& ballot) {
 
 absl::StatusOr<Ballot> ParseBallot(const v1::VoteRequest& message) {
   Ballot ballot;
-  ballot.key = ParseKey(message.key(), message.mode(), message.chunk());
+  const absl::StatusOr<VoteKey> key = ParseKey(message.key(), message.mode(), message.chunk());
+  if (!key.ok()) return key.status();
+  ballot.key = *key;
   ballot.shard = message.shard_index();
-  if (message.key().step() < 0) return absl::InvalidArgumentError(absl::StrCat("step ", message.key().step(), " is negative"));
   if (message.status_code() != 0) {
     ballot.status = ParseStatus(message.status_code(), message.status_message());
     return ballot;
@@ -78,7 +81,9 @@ v1::GetOutcomeRequest ToProto(const std::string& head, const VoteKey& key, int a
   return message;
 }
 
-VoteKey ParseVoteKey(const v1::GetOutcomeRequest& message) { return ParseKey(message.key(), message.mode(), message.chunk()); }
+absl::StatusOr<VoteKey> ParseVoteKey(const v1::GetOutcomeRequest& message) {
+  return ParseKey(message.key(), message.mode(), message.chunk());
+}
 
 v1::StepOutcome ToProto(const StepOutcome& outcome) {
   v1::StepOutcome message;

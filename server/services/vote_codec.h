@@ -14,7 +14,7 @@ v1::VoteRequest ToProto(const std::string& head, const Ballot& ballot);
 absl::StatusOr<Ballot> ParseBallot(const v1::VoteRequest& message);
 
 v1::GetOutcomeRequest ToProto(const std::string& head, const VoteKey& key, int asker);
-VoteKey ParseVoteKey(const v1::GetOutcomeRequest& message);
+absl::StatusOr<VoteKey> ParseVoteKey(const v1::GetOutcomeRequest& message);
 
 v1::StepOutcome ToProto(const StepOutcome& outcome);
 absl::StatusOr<StepOutcome> ParseOutcome(const v1::StepOutcome& message);

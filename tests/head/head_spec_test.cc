@@ -49,6 +49,7 @@ TEST(HeadSpecTest, AFieldOutOfRangeIsNamedWithValueAndRange) {
       {[](HeadSpec& h) { h.initial_deviation = 0; }, kInvalid, "head.initial_deviation is 0; it must be > 0 and finite"},
       {[](HeadSpec& h) { h.initial_deviation = std::nan(""); }, kInvalid, "head.initial_deviation is nan"},
       {[](HeadSpec& h) { h.initial_deviation = std::numeric_limits<double>::infinity(); }, kInvalid, "head.initial_deviation is inf"},
+      {[](HeadSpec& h) { h.initial_deviation = 3e38; }, kInvalid, "head.initial_deviation is 3e+38; it must be > 0 and finite in float32"},
       {[](HeadSpec& h) { h.slots_per_row = 2; }, kInvalid, "head.slots_per_row is 2"},
       {[](HeadSpec& h) { h.partition_count = 8; }, kInvalid, "head.partition_count is 8; it must be 4096"},
       {[](HeadSpec& h) { h.weight_dtype = DataType::kBFloat16; }, absl::StatusCode::kUnimplemented,

@@ -1,6 +1,4 @@
 // Steps of several rounds of calls over real sockets: chunks, and compute at the worker.
-#include <grpcpp/grpcpp.h>
-
 #include <cstring>
 #include <future>
 #include <limits>
@@ -9,12 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/wire/status.h"
 #include "tests/server/protocol_fixture.h"
 #include "tests/testing/server/shard_cluster.h"
 #include "tests/testing/server/shard_stubs.h"
@@ -106,67 +101,6 @@ TEST_F(StepRoundsTest, ChunksThatDoNotFitTheStepsLabelsAreRefused) {
   EXPECT_TRUE(stubs_[0]->Step(second).ok());
   EXPECT_NE(Rows(0), "");
 }
-
-// Compute at the worker, one rank, two shards.
-class WorkerProtocolTest : public ProtocolTest {
- protected:
-  template <typename Request, typename Response>
-  using Method = grpc::Status (v1::CenterShard::Stub::*)(grpc::ClientContext*, const Request&, Response*);
-
-  void SetUp() override {
-    cluster_ = std::make_unique<ShardCluster>(2);
-    for (int shard = 0; shard < 2; ++shard) {
-      stubs_.push_back(std::make_unique<ShardStubs>(cluster_->addresses()[shard]));
-      opens_.push_back(OpenRequest(shard));
-      opens_[shard].mutable_training()->set_placement(v1::PLACEMENT_WORKER);
-      ASSERT_TRUE(stubs_[shard]->Open(opens_[shard]).ok());
-    }
-  }
-  template <typename Request, typename Response>
-  absl::StatusOr<Response> Call(int shard, Method<Request, Response> method, const Request& request) {
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Minutes(1)));
-    Response response;
-    const absl::Status status = FromGrpcStatus((stubs_[shard]->centers().*method)(&context, request, &response));
-    if (!status.ok()) return status;
-    return response;
-  }
-  v1::StepKey Key(int64_t step, int attempt) {
-    v1::StepKey key;
-    key.set_head("faces");
-    key.set_incarnation(1);
-    key.set_step(step);
-    key.set_attempt(attempt);
-    return key;
-  }
-  absl::StatusOr<v1::FetchStepResponse> Fetch(int shard, int64_t step, int attempt = 0) {
-    v1::FetchStepRequest request;
-    *request.mutable_key() = Key(step, attempt);
-    request.set_labels(PackIds({5, 6}));
-    request.mutable_parameters()->set_learning_rate(0.1);
-    return Call(shard, &v1::CenterShard::Stub::FetchStep, request);
-  }
-  // At the reducer of the step, for the two samples that Fetch() names.
-  absl::StatusOr<v1::MergeDenominatorsResponse> Merge(int64_t step, int attempt) {
-    v1::MergeDenominatorsRequest request;
-    *request.mutable_key() = Key(step, attempt);
-    request.mutable_denominators()->set_max_logit(std::string(2 * sizeof(float), '\0'));
-    request.mutable_denominators()->set_sum_exp(std::string(2 * sizeof(double), '\0'));
-    return Call(step % 2, &v1::CenterShard::Stub::MergeDenominators, request);
-  }
-  // The gradients of what was fetched: all `value`.
-  v1::ApplyGradientsRequest Gradients(const v1::FetchStepResponse& fetched, int64_t step, int attempt, float value) {
-    v1::ApplyGradientsRequest request;
-    *request.mutable_key() = Key(step, attempt);
-    request.set_class_ids(fetched.class_ids());
-    const int64_t rows = fetched.centers().rows();
-    *request.mutable_gradients() = PackMatrix(std::vector<float>(rows * kDim, value), rows, kDim);
-    return request;
-  }
-  std::future<absl::StatusOr<v1::ApplyGradientsResponse>> ApplyAsync(int shard, const v1::ApplyGradientsRequest& request) {
-    return std::async(std::launch::async, [this, shard, request] { return Call(shard, &v1::CenterShard::Stub::ApplyGradients, request); });
-  }
-};
 
 TEST_F(WorkerProtocolTest, FetchAndApplyCommitOnAllShardsAndRepeatsMoveNothing) {
   const auto fetched0 = Fetch(0, 0), fetched1 = Fetch(1, 0), again = Fetch(0, 0);
