@@ -63,21 +63,28 @@ absl::Status HeadShard::CheckIs(const HeadSpec& head, int shard_index, int shard
   return absl::OkStatus();
 }
 
-absl::Status HeadShard::CheckStepFits(const TrainingSpec& training) const {
-  // Positives come on top; the step that has them asks for their memory.
+int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
   const int64_t shard_size = partitions_.ShardSize(options_.shard_index, options_.shard_count);
-  int64_t rows = 0;
   switch (training.sampler.kind) {
-    case SamplerOptions::Kind::kAll: rows = shard_size; break;
+    case SamplerOptions::Kind::kAll: return shard_size;
     case SamplerOptions::Kind::kUniform:
-    case SamplerOptions::Kind::kAllSample: rows = std::min(shard_size, training.sampler.sample_count / options_.shard_count); break;
+    case SamplerOptions::Kind::kAllSample: return std::min(shard_size, training.sampler.sample_count / options_.shard_count);
     case SamplerOptions::Kind::kPositivesOnly: break;
   }
-  const int64_t new_rows = std::min(rows, shard_size - store_->row_count());
+  return 0;
+}
+
+int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
   const int copies = training.placement == Placement::kShard ? ShardStepWork::kCopiesOfRows : WorkerStepWork::kCopiesOfRows;
-  const int64_t copy_bytes = int64_t{4} * options_.head.embedding_dim * copies;
+  return int64_t{4} * options_.head.embedding_dim * copies * DrawnRows(training);
+}
+
+absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended) const {
+  // Positives come on top; the step that has them asks for their memory.
+  const int64_t rows = DrawnRows(training);
+  const int64_t new_rows = std::min(rows, partitions_.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
   return store_->CheckMemory(
-      rows * copy_bytes + store_->BytesOfNewRows(new_rows),
+      CopyBytes(training) - (ended != nullptr ? CopyBytes(*ended) : 0) + store_->BytesOfNewRows(new_rows),
       absl::StrCat("the ", rows, " rows of a step with ", options_.head.embedding_dim, " numbers each, ", new_rows, " of them new,"));
 }
 
@@ -107,7 +114,9 @@ void HeadShard::Open(SessionOptions options, OpenDone done) {
       status = absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is open under incarnation ", open->incarnation,
                                                           "; ", incarnation, " is not greater"));
     }
-    if (status.ok()) status = repeat ? CheckSame(*open, options) : CheckStepFits(options.training);
+    if (status.ok())
+      status = repeat ? CheckSame(*open, options)
+                      : CheckStepFits(options.training, session_ != nullptr ? &session_->options().training : nullptr);
     if (!status.ok()) {
       answers.push_back([done = std::move(done), status] { done(status); });
     } else if (repeat && !opening_) {

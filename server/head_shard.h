@@ -70,8 +70,9 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // OK if the head is what a caller takes it for; FAILED_PRECONDITION naming the difference.
   absl::Status CheckIs(const HeadSpec& head, int shard_index, int shard_count) const;
 
-  // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now.
-  absl::Status CheckStepFits(const TrainingSpec& training) const;
+  // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now, with what a run that it
+  // ends would set free.
+  absl::Status CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended = nullptr) const;
   // True if nothing would be missed but a run of a lower incarnation: no row exists, no step was committed or is under way.
   bool MayGiveWay(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -114,6 +115,9 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
  private:
   // DATA_LOSS once a step was applied in part only.
   absl::Status CheckRows() const ABSL_LOCKS_EXCLUDED(mu_);
+  // The rows of a step without the positives on top, and what the run keeps beside them.
+  int64_t DrawnRows(const TrainingSpec& training) const;
+  int64_t CopyBytes(const TrainingSpec& training) const;
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
   void FinishOpen(int64_t incarnation) ABSL_LOCKS_EXCLUDED(mu_);
   Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

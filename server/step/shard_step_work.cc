@@ -19,12 +19,12 @@ ShardStepWork::ShardStepWork(const StepWorkOptions& options, bool evaluate, std:
       store_(std::move(store)),
       timer_(timer),
       partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
-      share_([&] {
+      share_(std::make_unique<SoftmaxShare>([&] {
         SoftmaxShare::Options share;
         share.margin = options.training.margin;
         share.embedding_dim = options.head.embedding_dim;
         return share;
-      }()) {}
+      }())) {}
 
 absl::Status ShardStepWork::BeginStep(const Phase& phase) {
   const absl::Time start = timer_->Now();
@@ -62,12 +62,12 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
     if (absl::Status status = store_->Read(rows_.class_ids, rows.mutable_data_ptr<float>(), nullptr, nullptr, nullptr); !status.ok()) {
       return status;
     }
-    share_.SetRows(rows);
+    share_->SetRows(rows);
   } else {
     if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
     // After Pin(), which has taken the memory of new rows by now.
     if (absl::Status status = store_->CheckMemory(copy_bytes, purpose); !status.ok()) return status;
-    share_.SetRows(absl::MakeConstSpan(const_cast<const float* const*>(pinned_.weights.data()), pinned_.weights.size()));
+    share_->SetRows(absl::MakeConstSpan(const_cast<const float* const*>(pinned_.weights.data()), pinned_.weights.size()));
   }
   most_rows_ = std::max(most_rows_, row_count);
   statistics_.gather_seconds = SecondsSince(start);
@@ -141,7 +141,7 @@ absl::StatusOr<StepWork::Share> ShardStepWork::Compute(const Phase& phase) {
   std::vector<int32_t> target_rows;
   if (absl::Status status = TakeChunkLabels(phase, &target_rows); !status.ok()) return status;
   const at::Tensor embeddings = GatherEmbeddings(phase);
-  absl::StatusOr<Denominators> denominators = share_.Forward(embeddings, target_rows);
+  absl::StatusOr<Denominators> denominators = share_->Forward(embeddings, target_rows);
   if (!denominators.ok()) return DescribeForwardError(denominators.status(), embeddings);
   statistics_.forward_seconds = SecondsSince(start);
   return Share{embeddings.size(0), *std::move(denominators)};
@@ -161,10 +161,10 @@ absl::StatusOr<std::vector<RankReply>> ShardStepWork::Reply(const std::shared_pt
   const int64_t targets = samples == static_cast<int64_t>(labels_.size()) ? merged->target_count : target_count_;
   statistics_.loss = targets == 0 ? 0.0 : merged->loss_sum / targets;
   statistics_.row_count = rows_.class_ids.size();
-  statistics_.degenerate_count = share_.degenerate_row_count() + share_.degenerate_embedding_count();
+  statistics_.degenerate_count = share_->degenerate_row_count() + share_->degenerate_embedding_count();
   statistics_.vote_seconds = vote_seconds;
   statistics_.apply_seconds = apply_seconds_;
-  const at::Tensor gradients = share_.EmbeddingGradients(*merged, labels_.size());
+  const at::Tensor gradients = share_->EmbeddingGradients(*merged, labels_.size());
   std::vector<RankReply> replies;
   int64_t begin = 0;
   for (int64_t size : chunk_sizes_) {
@@ -178,9 +178,9 @@ absl::Status ShardStepWork::Settle(bool last) {
   const absl::Time start = timer_->Now();
   if (merged_ == nullptr) return absl::InternalError("the reducer's answer does not fit the chunk");
   if (!evaluate_) {
-    share_.AccumulateRowGradients(*merged_, labels_.size());
+    share_->AccumulateRowGradients(*merged_, labels_.size());
     if (last) {
-      share_.ApplySgd(options_.training.optimizer, learning_rate_, pinned_.weights, pinned_.slots);
+      share_->ApplySgd(options_.training.optimizer, learning_rate_, pinned_.weights, pinned_.slots);
       store_->Commit(step_);
       pinned_ = {};
     }
@@ -194,6 +194,13 @@ void ShardStepWork::Abandon() {
   if (!evaluate_) store_->Unpin();
   pinned_ = {};
   merged_.reset();
+}
+
+void ShardStepWork::Release() {
+  share_.reset();
+  gathered_.reset();
+  rows_ = StepRows();
+  most_rows_ = 0;
 }
 
 }  // namespace myriad

@@ -44,6 +44,7 @@ class ShardStepWork : public StepWork {
   absl::StatusOr<std::vector<RankReply>> Reply(const std::shared_ptr<const MergedDenominators>& merged, double vote_seconds) override;
   absl::Status Settle(bool last) override;
   void Abandon() override;
+  void Release() override;
 
  private:
   // Chunk 0: the labels of the step, its rows, and where each rank's samples begin among them.
@@ -59,8 +60,8 @@ class ShardStepWork : public StepWork {
   const std::shared_ptr<RowStore> store_;
   const Timer* const timer_;
   const Partitions partitions_;
-  SoftmaxShare share_;
-  int64_t most_rows_ = 0;  // Of any step so far: those that share_ has memory for.
+  std::unique_ptr<SoftmaxShare> share_;  // Until Release().
+  int64_t most_rows_ = 0;                // Of any step so far: those that share_ has memory for.
 
   // The step.
   int64_t step_ = 0;

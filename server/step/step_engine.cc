@@ -382,7 +382,12 @@ void StepEngine::CheckClosed(Actions* actions) {
   if (busy_ > 0 || on_closed_.empty()) return;
   // Behind whatever the strand still has to let go of.
   for (auto& closed : std::exchange(on_closed_, {})) {
-    actions->push_back([self = shared_from_this(), closed = std::move(closed)] { self->strand_->Run(closed); });
+    actions->push_back([self = shared_from_this(), closed = std::move(closed)] {
+      self->strand_->Run([self, closed] {
+        self->work_->Release();
+        closed();
+      });
+    });
   }
 }
 

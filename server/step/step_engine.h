@@ -67,7 +67,7 @@ class StepEngine : public std::enable_shared_from_this<StepEngine> {
   // promises than any run asks for).
   absl::StatusOr<StepOutcome> GetOutcome(const VoteKey& key) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Refuses calls from now on with `reason`, drops what is OPEN, and calls `closed` once nothing is BUSY.
+  // Refuses calls from now on with `reason`, drops what is OPEN, and calls `closed` once nothing is BUSY and the memory of steps is free.
   void Close(const absl::Status& reason, std::function<void()> closed) ABSL_LOCKS_EXCLUDED(mu_);
 
   // As Close(), but answers the callers that wait for a vote at once, and waits for nothing.

@@ -116,6 +116,8 @@ class StepWork {
   virtual absl::Status Settle(bool last) = 0;
   // The step is given up after Compute() of any of its phases; nothing has moved.
   virtual void Abandon() = 0;
+  // No step will come any more: lets go of the memory that steps reuse. The last call.
+  virtual void Release() = 0;
 };
 
 }  // namespace myriad

@@ -160,4 +160,10 @@ void WorkerStepWork::Abandon() {
   merged_.reset();
 }
 
+void WorkerStepWork::Release() {
+  gradients_.reset();
+  rows_ = StepRows();
+  labels_.reset();
+}
+
 }  // namespace myriad

@@ -46,6 +46,7 @@ class WorkerStepWork : public StepWork {
   absl::StatusOr<std::vector<RankReply>> Reply(const std::shared_ptr<const MergedDenominators>& merged, double vote_seconds) override;
   absl::Status Settle(bool last) override;
   void Abandon() override;
+  void Release() override;
 
  private:
   absl::Status Fetch(const Phase& phase);

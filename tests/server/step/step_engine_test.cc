@@ -340,9 +340,11 @@ TEST(StepEngineTest, ClosingDropsWhatIsOpenAndWaitsForWhatIsVoted) {
   cluster.RunAll();
   EXPECT_EQ(open->status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_FALSE(closed);
+  EXPECT_EQ(cluster.log(1).released, 0);
   cluster.Send(2, {0});
   cluster.RunAll();
   EXPECT_TRUE(closed);
+  EXPECT_EQ(cluster.log(1).released, 1);
   EXPECT_TRUE(voted->status().ok());
   EXPECT_THAT(cluster.log(1).moved, ElementsAre(0));
   EXPECT_EQ(cluster.Send(1, {1})->status().code(), absl::StatusCode::kFailedPrecondition);

@@ -14,6 +14,7 @@ struct FakeStepLog {
   std::vector<int64_t> moved;  // Steps whose rows have moved, in order.
   int computed = 0;
   int abandoned = 0;
+  int released = 0;
   bool holds_rows = false;  // Between the first Compute() and the end of a step.
   // What Compute() and Settle() answer; OK when empty.
   std::function<absl::Status(const StepWork::Phase&)> compute;
@@ -56,6 +57,7 @@ class FakeStepWork : public StepWork {
     ++log_->abandoned;
     log_->holds_rows = false;
   }
+  void Release() override { ++log_->released; }
 
  private:
   const std::shared_ptr<FakeStepLog> log_;
