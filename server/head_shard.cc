@@ -145,7 +145,7 @@ void HeadShard::Open(SessionOptions options, OpenDone done) {
 
 void HeadShard::FinishOpen(int64_t incarnation) {
   std::vector<OpenDone> waiting;
-  Info info;
+  absl::StatusOr<Info> info = Info();
   {
     absl::MutexLock lock(&mu_);
     if (!opening_ || opening_->incarnation != incarnation) return;  // A higher one has come meanwhile.
@@ -174,6 +174,7 @@ void HeadShard::FinishOpen(int64_t incarnation) {
     session_ = std::make_shared<TrainingSession>(*std::exchange(opening_, std::nullopt), parts);
     waiting.swap(waiting_);
     info = InfoLocked();
+    if (!torn_.ok()) info = torn_;  // By the last step of the run before, which has just ended.
   }
   for (const OpenDone& done : waiting) done(info);
 }

@@ -27,10 +27,13 @@ inline constexpr int kDim = 8;
 // K shards with one head open for R ranks.
 class ProtocolTest : public ::testing::Test {
  protected:
-  void Start(int shards, int ranks, MyriadServer::Options options = ShardCluster::Defaults()) {
-    cluster_ = std::make_unique<ShardCluster>(shards, options);
+  void Start(int shards, int ranks, const MyriadServer::Options& options = ShardCluster::Defaults()) {
+    Start(ranks, std::vector<MyriadServer::Options>(shards, options));
+  }
+  void Start(int ranks, const std::vector<MyriadServer::Options>& of_shard) {
+    cluster_ = std::make_unique<ShardCluster>(of_shard);
     ranks_ = ranks;
-    for (int shard = 0; shard < shards; ++shard) {
+    for (int shard = 0; shard < static_cast<int>(of_shard.size()); ++shard) {
       stubs_.push_back(std::make_unique<ShardStubs>(cluster_->addresses()[shard]));
       opens_.push_back(OpenRequest(shard));
       ASSERT_TRUE(stubs_[shard]->Open(opens_[shard]).ok());
@@ -77,13 +80,17 @@ class ProtocolTest : public ::testing::Test {
   std::vector<v1::OpenHeadRequest> opens_;
 };
 
-// Compute at the worker, one rank, two shards.
+// Compute at the worker, two shards; one rank, unless a test says otherwise.
 class WorkerProtocolTest : public ProtocolTest {
  protected:
   template <typename Request, typename Response>
   using Method = grpc::Status (v1::CenterShard::Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
-  void SetUp() override {
+  void SetUp() override { StartAtWorker(1); }
+  void StartAtWorker(int ranks) {
+    stubs_.clear();
+    opens_.clear();
+    ranks_ = ranks;
     cluster_ = std::make_unique<ShardCluster>(2);
     for (int shard = 0; shard < 2; ++shard) {
       stubs_.push_back(std::make_unique<ShardStubs>(cluster_->addresses()[shard]));
@@ -109,24 +116,27 @@ class WorkerProtocolTest : public ProtocolTest {
     key.set_attempt(attempt);
     return key;
   }
-  absl::StatusOr<v1::FetchStepResponse> Fetch(int shard, int64_t step, int attempt = 0) {
+  absl::StatusOr<v1::FetchStepResponse> Fetch(int shard, int64_t step, int attempt = 0, int rank = 0) {
     v1::FetchStepRequest request;
+    request.set_rank(rank);
     *request.mutable_key() = Key(step, attempt);
     request.set_labels(PackIds({5, 6}));
     request.mutable_parameters()->set_learning_rate(0.1);
     return Call(shard, &v1::CenterShard::Stub::FetchStep, request);
   }
-  // At the reducer of the step, for the two samples that Fetch() names.
-  absl::StatusOr<v1::MergeDenominatorsResponse> Merge(int64_t step, int attempt) {
+  // At the reducer of the step, for the two samples of each rank that Fetch() names.
+  absl::StatusOr<v1::MergeDenominatorsResponse> Merge(int64_t step, int attempt, int rank = 0) {
     v1::MergeDenominatorsRequest request;
+    request.set_rank(rank);
     *request.mutable_key() = Key(step, attempt);
-    request.mutable_denominators()->set_max_logit(std::string(2 * sizeof(float), '\0'));
-    request.mutable_denominators()->set_sum_exp(std::string(2 * sizeof(double), '\0'));
+    request.mutable_denominators()->set_max_logit(std::string(2 * ranks_ * sizeof(float), '\0'));
+    request.mutable_denominators()->set_sum_exp(std::string(2 * ranks_ * sizeof(double), '\0'));
     return Call(step % 2, &v1::CenterShard::Stub::MergeDenominators, request);
   }
   // The gradients of what was fetched: all `value`.
-  v1::ApplyGradientsRequest Gradients(const v1::FetchStepResponse& fetched, int64_t step, int attempt, float value) {
+  v1::ApplyGradientsRequest Gradients(const v1::FetchStepResponse& fetched, int64_t step, int attempt, float value, int rank = 0) {
     v1::ApplyGradientsRequest request;
+    request.set_rank(rank);
     *request.mutable_key() = Key(step, attempt);
     request.set_class_ids(fetched.class_ids());
     const int64_t rows = fetched.centers().rows();

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -74,22 +75,40 @@ TEST_F(ProtocolTest, ABadNumberOnOneShardAloneMovesNothingAnywhere) {
   for (const auto& result : StepEverywhere(good)) EXPECT_TRUE(result.ok()) << result.status();
 }
 
+// 500 classes on 2 shards are about 250 rows each: they fit one shard, or both, or none.
 TEST_F(ProtocolTest, AShardOverItsLimitOfRowsRefusesTheStepOnAll) {
-  MyriadServer::Options options = ShardCluster::Defaults();
-  options.max_rows = 260;
-  Start(2, 1, options);
-  // 500 classes on 2 shards: about 250 rows each, so the step fits. A written row more than the limit does not.
-  ExpectCommits(0);
-  cluster_.reset();
+  MyriadServer::Options roomy = ShardCluster::Defaults(), full = roomy;
+  roomy.max_rows = 300;
+  full.max_rows = 200;
+  for (int over : {0, 1}) {
+    SCOPED_TRACE(absl::StrCat("shard ", over, " is over its limit, the other is not"));
+    stubs_.clear();
+    opens_.clear();
+    std::vector<MyriadServer::Options> options(2, roomy);
+    options[over] = full;
+    Start(1, options);
+    const auto results = StepEverywhere(StepOf(0, 0));
+    for (const auto& result : results) {
+      EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted) << result.status();
+      EXPECT_THAT(std::string(result.status().message()), HasSubstr("limit of 200 rows (--max-rows)"));
+    }
+    EXPECT_THAT(std::string(results[1 - over].status().message()), HasSubstr(absl::StrCat("shard ", over)));
+    EXPECT_TRUE(AllRows().empty());
+    // A step that fits takes what the refused one had pinned on the other shard.
+    for (int shard = 0; shard < 2; ++shard) {
+      v1::OpenHeadRequest open = opens_[shard];
+      open.set_incarnation(2);
+      open.mutable_training()->mutable_uniform()->set_sample_count(100);
+      ASSERT_TRUE(stubs_[shard]->Open(open).ok());
+    }
+    v1::HeadStepRequest fits = StepOf(0, 0);
+    fits.mutable_key()->set_incarnation(2);
+    for (const auto& result : StepEverywhere(fits)) EXPECT_TRUE(result.ok()) << result.status();
+  }
   stubs_.clear();
   opens_.clear();
-  options.max_rows = 240;
-  Start(2, 1, options);
-  for (const auto& result : StepEverywhere(StepOf(0, 0))) {
-    EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted) << result.status();
-    EXPECT_THAT(std::string(result.status().message()), HasSubstr("limit of 240 rows (--max-rows)"));
-  }
-  EXPECT_EQ(AllRows(), "");
+  Start(2, 1, roomy);
+  ExpectCommits(0);
 }
 
 TEST_F(ProtocolTest, BadInputIsNamedAndRefused) {
@@ -297,6 +316,32 @@ TEST_F(ProtocolTest, ManyRowsStreamInMessagesOfAMebibyte) {
   EXPECT_EQ(count, 3000);
 }
 
+// 12 MB of rows do not fit what the connection keeps for a reader who takes one message and no more.
+TEST_F(ProtocolTest, ASlowReaderIsRefusedSoonerThanTheRun) {
+  Start(1, 1);
+  v1::OpenHeadRequest open = MakeOpen("wide", 3000, 512, cluster_->addresses(), 0, 1);
+  open.set_step_deadline_ms(500);
+  ASSERT_TRUE(stubs_[0]->Open(open).ok());
+  ASSERT_TRUE(stubs_[0]->Step(MakeStep(open, 0, 0, {1, 2, 3}, 1)).ok());
+  grpc::ClientContext context;
+  v1::ReadRowsRequest request;
+  request.set_head("wide");
+  request.set_with_slots(true);
+  const auto reader = stubs_[0]->admin().ReadRows(&context, request);
+  v1::ReadRowsResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  const auto stepped = stubs_[0]->Step(MakeStep(open, 1, 0, {1, 2, 3}, 2));
+  EXPECT_TRUE(stepped.ok()) << stepped.status();
+  int64_t rows = message.centers().rows();
+  while (reader->Read(&message)) {
+    rows += message.centers().rows();
+    EXPECT_EQ(message.committed_steps(), 1) << "rows of two instants in one stream";
+  }
+  const absl::Status status = FromGrpcStatus(reader->Finish());
+  EXPECT_FALSE(status.ok());
+  EXPECT_LT(rows, 3000);
+}
+
 TEST_F(ProtocolTest, AMessageOverTheLimitIsRefusedAndTheServerLives) {
   MyriadServer::Options options = ShardCluster::Defaults();
   options.max_message_mib = 1;
@@ -339,7 +384,28 @@ TEST_F(ProtocolTest, PeersCallsAreChecked) {
   bad = vote;
   bad.mutable_key()->set_head("nobody");
   EXPECT_EQ(call(bad).code(), absl::StatusCode::kDataLoss);
-  ExpectCommits(0);
+  for (const auto& [attempt, chunk, voter] : std::vector<std::tuple<int, int, int>>{{-1, 0, 1}, {0, -1, 1}, {0, 1 << 20, 1}, {0, 0, 0}}) {
+    bad = vote;
+    bad.set_shard_index(voter);
+    bad.mutable_key()->set_attempt(attempt);
+    bad.set_chunk(chunk);
+    EXPECT_EQ(call(bad).code(), absl::StatusCode::kInvalidArgument) << "attempt " << attempt << " chunk " << chunk << " voter " << voter;
+  }
+  const auto ask = [&](int64_t step, int attempt, int asker) {
+    grpc::ClientContext context;
+    v1::GetOutcomeRequest request;
+    v1::GetOutcomeResponse response;
+    *request.mutable_key() = vote.key();
+    request.mutable_key()->set_step(step);
+    request.mutable_key()->set_attempt(attempt);
+    request.set_shard_index(asker);
+    return FromGrpcStatus(stubs_[0]->peer().GetOutcome(&context, request, &response)).code();
+  };
+  EXPECT_EQ(ask(1, -1, 1), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ask(1, 0, 0), absl::StatusCode::kInvalidArgument) << "a shard does not ask itself";
+  EXPECT_EQ(ask(0, 0, 1), absl::StatusCode::kFailedPrecondition) << "the reducer is asked by voting";
+  EXPECT_EQ(ask(1001, 0, 1), absl::StatusCode::kFailedPrecondition) << "far from where the run is";
+  for (int64_t step = 0; step < 3; ++step) ExpectCommits(step);
 }
 
 TEST_F(ProtocolTest, StepsOfSeveralHeadsGoOnBesideEachOther) {

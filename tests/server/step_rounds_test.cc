@@ -139,6 +139,63 @@ TEST_F(WorkerProtocolTest, AGradientThatIsNotFiniteOnOneShardMovesNothingOnAll) 
   EXPECT_TRUE(call1.get().ok());
 }
 
+// Rank 1 is there up to some round, then no more: each attempt ends naming it, rows stay, and the step is taken once it is back.
+TEST_F(WorkerProtocolTest, ARankThatNeverComesEndsTheAttemptInEveryRound) {
+  StartAtWorker(2);
+  const auto expect_missing = [](const absl::Status& status) {
+    StepAbort abort;
+    ASSERT_TRUE(GetStepAbort(status, &abort)) << status;
+    EXPECT_THAT(abort.missing_ranks, ::testing::ElementsAre(1)) << status;
+  };
+  // What rank r got from shard k in this attempt: [2 k + r].
+  const auto fetch_all = [&](int attempt) {
+    std::vector<std::future<absl::StatusOr<v1::FetchStepResponse>>> calls;
+    for (int i = 0; i < 4; ++i) {
+      calls.push_back(std::async(std::launch::async, [this, i, attempt] { return Fetch(i / 2, 0, attempt, i % 2); }));
+    }
+    std::vector<v1::FetchStepResponse> fetched;
+    for (auto& call : calls) {
+      auto result = call.get();
+      EXPECT_TRUE(result.ok()) << result.status();
+      fetched.push_back(result.ok() ? *std::move(result) : v1::FetchStepResponse());
+    }
+    return fetched;
+  };
+  const auto merge_all = [&](int attempt) {
+    auto other = std::async(std::launch::async, [this, attempt] { return Merge(0, attempt, 1).status(); });
+    EXPECT_EQ(Merge(0, attempt, 0).status(), absl::OkStatus());
+    EXPECT_EQ(other.get(), absl::OkStatus());
+  };
+
+  auto alone = std::async(std::launch::async, [this] { return Fetch(1, 0, 0).status(); });
+  expect_missing(Fetch(0, 0, 0).status());
+  expect_missing(alone.get());
+
+  fetch_all(1);
+  expect_missing(Merge(0, 1, 0).status());
+  // Shard 1 heard of no merge; that nobody comes to apply ends its wait, or the rows could not be read.
+  EXPECT_EQ(AllRows(), "");
+
+  std::vector<v1::FetchStepResponse> fetched = fetch_all(2);
+  merge_all(2);
+  auto apply0 = ApplyAsync(0, Gradients(fetched[0], 0, 2, 0.5f));
+  auto apply1 = ApplyAsync(1, Gradients(fetched[2], 0, 2, 0.5f));
+  expect_missing(apply0.get().status());
+  expect_missing(apply1.get().status());
+  EXPECT_EQ(AllRows(), "");
+
+  fetched = fetch_all(3);
+  merge_all(3);
+  std::vector<std::future<absl::StatusOr<v1::ApplyGradientsResponse>>> applies;
+  for (int i = 0; i < 4; ++i) applies.push_back(ApplyAsync(i / 2, Gradients(fetched[i], 0, 3, 0.5f, i % 2)));
+  for (auto& apply : applies) {
+    const absl::Status status = apply.get().status();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  EXPECT_NE(Rows(0), "");
+  EXPECT_NE(Rows(1), "");
+}
+
 TEST_F(WorkerProtocolTest, CallsOutOfPlaceAreRefused) {
   const auto fetched = Fetch(0, 0);
   ASSERT_TRUE(fetched.ok());

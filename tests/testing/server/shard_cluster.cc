@@ -7,8 +7,11 @@
 namespace myriad {
 
 ShardCluster::ShardCluster(int shard_count, const MyriadServer::Options& options)
-    : options_(options), addresses_(shard_count), servers_(shard_count) {
-  for (int shard = 0; shard < shard_count; ++shard) Start(shard, "127.0.0.1:0");
+    : ShardCluster(std::vector<MyriadServer::Options>(shard_count, options)) {}
+
+ShardCluster::ShardCluster(const std::vector<MyriadServer::Options>& options)
+    : options_(options), addresses_(options.size()), servers_(options.size()) {
+  for (size_t shard = 0; shard < options.size(); ++shard) Start(static_cast<int>(shard), "127.0.0.1:0");
 }
 
 MyriadServer::Options ShardCluster::Defaults() {
@@ -18,7 +21,7 @@ MyriadServer::Options ShardCluster::Defaults() {
 }
 
 void ShardCluster::Start(int shard, const std::string& listen) {
-  MyriadServer::Options options = options_;
+  MyriadServer::Options options = options_[shard];
   options.listen = listen;
   absl::StatusOr<std::unique_ptr<MyriadServer>> server = MyriadServer::Start(options);
   if (!server.ok()) {

@@ -15,6 +15,8 @@ class ShardCluster {
  public:
   // `options.listen` is not used.
   explicit ShardCluster(int shard_count, const MyriadServer::Options& options = Defaults());
+  // The same, each shard with options of its own.
+  explicit ShardCluster(const std::vector<MyriadServer::Options>& options);
   // Stops all.
   ~ShardCluster() = default;
 
@@ -31,7 +33,7 @@ class ShardCluster {
  private:
   void Start(int shard, const std::string& listen);
 
-  const MyriadServer::Options options_;
+  const std::vector<MyriadServer::Options> options_;
   std::vector<std::string> addresses_;
   std::vector<std::unique_ptr<MyriadServer>> servers_;
 };
