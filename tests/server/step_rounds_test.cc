@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/wire/status.h"
 #include "tests/server/protocol_fixture.h"
 #include "tests/testing/server/shard_cluster.h"
 #include "tests/testing/server/shard_stubs.h"

@@ -144,5 +144,33 @@ TEST(HeadCodecTest, DenominatorsComeBackAsTheyWentAndMustFitEachOther) {
   }
 }
 
+// A log Z that is no number would make every row of a step one as well, after all shards have voted.
+TEST(HeadCodecTest, MergedDenominatorsComeBackUnlessLogZIsNoNumber) {
+  MergedDenominators merged;
+  merged.log_z = {1.5, -std::numeric_limits<double>::infinity(), -3.25};  // The second sample met no row.
+  merged.target_present = {1, 0, 1};
+  merged.loss_sum = 2.5;
+  merged.target_cosine_sum = 0.75;
+  merged.target_count = 2;
+  const absl::StatusOr<MergedDenominators> back = ParseMerged(ToProto(merged));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->log_z, merged.log_z);
+  EXPECT_EQ(back->target_present, merged.target_present);
+  EXPECT_EQ(back->loss_sum, merged.loss_sum);
+  EXPECT_EQ(back->target_cosine_sum, merged.target_cosine_sum);
+  EXPECT_EQ(back->target_count, merged.target_count);
+
+  for (double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    MergedDenominators spoilt = merged;
+    spoilt.log_z[2] = bad;
+    const absl::Status status = ParseMerged(ToProto(spoilt)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("log Z of sample 2"));
+  }
+  v1::MergedDenominators short_flags = ToProto(merged);
+  short_flags.mutable_target_present()->pop_back();
+  EXPECT_EQ(ParseMerged(short_flags).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace myriad
