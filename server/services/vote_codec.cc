@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/head_codec.h"
+#include "proto/wire/status.h"
 
 namespace myriad {
 namespace {
@@ -25,10 +26,26 @@ absl::StatusOr<VoteKey> ParseKey(const v1::StepKey& key, v1::StepMode mode, int 
   return VoteKey{key.incarnation(), *evaluate, key.step(), key.attempt(), chunk};
 }
 
+// A reason as two fields and, where ranks did not come, the detail that says which: every shard tells its callers.
+template <typename Message>
+void FillStatus(const absl::Status& status, Message* message) {
+  message->set_status_code(static_cast<int>(status.code()));
+  message->set_status_message(std::string(status.message()));
+  StepAbort abort;
+  if (!GetStepAbort(status, &abort)) return;
+  message->mutable_aborted()->set_next_attempt(abort.next_attempt);
+  for (int32_t rank : abort.missing_ranks) message->mutable_aborted()->add_missing_ranks(rank);
+}
+
 // A NO or an ABORT is never OK; a code that is not known is UNKNOWN, as gRPC has it.
-absl::Status ParseStatus(int code, const std::string& message) {
+template <typename Message>
+absl::Status ParseStatus(const Message& message) {
+  const int code = message.status_code();
   const bool known = code > 0 && code <= static_cast<int>(absl::StatusCode::kUnauthenticated);
-  return absl::Status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown, message);
+  const absl::Status status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown, message.status_message());
+  if (!absl::IsAborted(status) || !message.has_aborted()) return status;
+  const auto& ranks = message.aborted().missing_ranks();
+  return StepAbortedError(message.status_message(), {message.aborted().next_attempt(), {ranks.begin(), ranks.end()}});
 }
 
 }  // namespace
@@ -40,8 +57,7 @@ v1::VoteRequest ToProto(const std::string& head, const Ballot& ballot) {
   message.set_chunk(ballot.key.chunk);
   message.set_shard_index(ballot.shard);
   if (!ballot.status.ok()) {
-    message.set_status_code(static_cast<int>(ballot.status.code()));
-    message.set_status_message(std::string(ballot.status.message()));
+    FillStatus(ballot.status, &message);
     return message;
   }
   message.set_digest(ballot.digest);
@@ -57,7 +73,7 @@ absl::StatusOr<Ballot> ParseBallot(const v1::VoteRequest& message) {
   ballot.key = *key;
   ballot.shard = message.shard_index();
   if (message.status_code() != 0) {
-    ballot.status = ParseStatus(message.status_code(), message.status_message());
+    ballot.status = ParseStatus(message);
     return ballot;
   }
   if (message.digest().size() != kDigestBytes) {
@@ -95,8 +111,7 @@ v1::StepOutcome ToProto(const StepOutcome& outcome) {
       break;
     case StepOutcome::Decision::kAbort:
       message.set_decision(v1::StepOutcome::DECISION_ABORT);
-      message.set_status_code(static_cast<int>(outcome.status.code()));
-      message.set_status_message(std::string(outcome.status.message()));
+      FillStatus(outcome.status, &message);
       break;
   }
   return message;
@@ -109,7 +124,7 @@ absl::StatusOr<StepOutcome> ParseOutcome(const v1::StepOutcome& message) {
       if (!merged.ok()) return merged.status();
       return StepOutcome::Commit(std::make_shared<const MergedDenominators>(*std::move(merged)));
     }
-    case v1::StepOutcome::DECISION_ABORT: return StepOutcome::Abort(ParseStatus(message.status_code(), message.status_message()));
+    case v1::StepOutcome::DECISION_ABORT: return StepOutcome::Abort(ParseStatus(message));
     default: return StepOutcome();
   }
 }

@@ -52,6 +52,21 @@ TEST_F(ProtocolTest, AMissingRankAbortsWithWhatToDoNext) {
   }
 }
 
+// Rank 1 comes to one shard and not to the other: the one that has all ranks votes, and hears from the other whom that one misses.
+TEST_F(ProtocolTest, EveryShardTellsWhichRanksDidNotComeToAny) {
+  Start(2, 2);
+  std::vector<StepFuture> calls;
+  for (int shard : {0, 1}) calls.push_back(stubs_[shard]->StepAsync(StepOf(0, 0)));
+  calls.push_back(stubs_[1]->StepAsync(StepOf(0, 1)));
+  for (StepFuture& call : calls) {
+    const absl::Status status = call.get().status();
+    StepAbort abort;
+    ASSERT_TRUE(GetStepAbort(status, &abort)) << status;
+    EXPECT_EQ(abort.next_attempt, 1);
+    EXPECT_THAT(abort.missing_ranks, ::testing::ElementsAre(1)) << status;
+  }
+}
+
 TEST_F(ProtocolTest, ABadNumberOnOneShardAloneMovesNothingAnywhere) {
   Start(3, 1);
   ExpectCommits(0);
