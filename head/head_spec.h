@@ -11,7 +11,7 @@ namespace myriad {
 // How a stored number lies in memory, on disk and on the wire.
 enum class DataType { kFloat32, kBFloat16, kFloat16 };
 
-// Identity of a head's rows (design section 2). Two runs with equal specs but for `class_count` may use the same rows.
+// Identity of a head's rows (design section 2). Two runs with equal specs may use the same rows.
 struct HeadSpec {
   std::string name;         // 1 to 64 letters, digits, '-' or '_'.
   int64_t class_count = 0;  // N, in [1, 2^40].
@@ -65,7 +65,7 @@ struct TrainingSpec {
   Placement placement = Placement::kShard;
 };
 
-// INVALID_ARGUMENT naming the first field out of range, its value and its range.
+// INVALID_ARGUMENT naming the first field out of range, its value and its range; UNIMPLEMENTED for rows of 16-bit numbers.
 absl::Status Validate(const HeadSpec& head);
 absl::Status Validate(const TrainingSpec& training, const HeadSpec& head);
 

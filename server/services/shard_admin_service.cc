@@ -39,12 +39,19 @@ int64_t ReadProcessStatus(const std::string& field) {
   return 0;
 }
 
-// All rows of a head at one instant, message by message.
+// All rows of a head, or given ones, at one instant, message by message.
 class RowReader : public std::enable_shared_from_this<RowReader> {
  public:
   using Made = MessageStream<v1::ReadRowsResponse>::Made;
 
-  RowReader(std::shared_ptr<HeadShard> head, bool with_slots) : head_(std::move(head)), with_slots_(with_slots) {}
+  // Reads the rows that exist, or those of `class_ids` alone. Requires: HeadShard::CheckClassIds of them.
+  RowReader(std::shared_ptr<HeadShard> head, std::optional<std::vector<int64_t>> class_ids, bool with_slots)
+      : head_(std::move(head)), with_slots_(with_slots), given_(class_ids.has_value()) {
+    if (given_) {
+      keys_ = *std::move(class_ids);
+      scanned_all_ = true;
+    }
+  }
 
   // What to do when a step waits for the rows, beside ending the stream with its next message. Before the first Next().
   void OnYield(std::function<void()> hurry) { hurry_ = std::move(hurry); }
@@ -80,7 +87,7 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
     const size_t count = std::min<size_t>(RowsPerMessage(head_->spec(), with_slots_), keys_.size() - next_);
     std::vector<int64_t> part(keys_.begin() + next_, keys_.begin() + next_ + count);
     next_ += count;
-    head_->ReadKeys(std::move(part), with_slots_, [this, made = std::move(made)](const absl::StatusOr<HeadShard::Rows>& rows) {
+    const auto pack = [this, made = std::move(made)](const absl::StatusOr<HeadShard::Rows>& rows) {
       if (!rows.ok()) return made(rows.status());
       auto message = std::make_unique<v1::ReadRowsResponse>();
       message->set_class_ids(EncodeArray<int64_t>(rows->class_ids));
@@ -88,8 +95,14 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
       if (with_slots_) EncodeMatrix(rows->slots, DataType::kFloat32, message->mutable_slots());
       message->set_last_step(EncodeArray<int64_t>(rows->last_step));
       message->set_committed_steps(rows->committed_steps);
+      message->set_exists(rows->exists.data(), rows->exists.size());
       made(std::move(message));
-    });
+    };
+    if (given_) {
+      head_->Read(std::move(part), with_slots_, pack);
+    } else {
+      head_->ReadKeys(std::move(part), with_slots_, pack);
+    }
   }
 
   void End() {
@@ -104,10 +117,11 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
 
   const std::shared_ptr<HeadShard> head_;
   const bool with_slots_;
+  const bool given_;  // keys_ are class ids.
   std::function<void()> hurry_;
   std::optional<RowGate::ReaderId> hold_;
   std::atomic<bool> yields_ = false;
-  std::vector<int64_t> keys_;
+  std::vector<int64_t> keys_;  // Of the last scan; read up to next_.
   size_t next_ = 0;
   bool scanned_all_ = false;
 };
@@ -162,15 +176,23 @@ grpc::ServerWriteReactor<v1::ReadRowsResponse>* ShardAdminService::ReadRows(grpc
                                                                             const v1::ReadRowsRequest* request) {
   using Stream = MessageStream<v1::ReadRowsResponse>;
   absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
+  std::optional<std::vector<int64_t>> class_ids;
+  const absl::Status status = [&] {
+    if (!head.ok() || request->class_ids().empty()) return head.status();
+    absl::StatusOr<std::vector<int64_t>> ids = DecodeArray<int64_t>(request->class_ids(), "class_ids");
+    if (!ids.ok()) return ids.status();
+    class_ids = *std::move(ids);
+    return (*head)->CheckClassIds(*class_ids);
+  }();
   Stream* stream;
-  if (head.ok()) {
-    auto reader = std::make_shared<RowReader>(*std::move(head), request->with_slots());
+  if (status.ok()) {
+    auto reader = std::make_shared<RowReader>(*std::move(head), std::move(class_ids), request->with_slots());
     stream = new Stream(
         context, shard_->timer(), [reader](Stream::Made made) { reader->Next(std::move(made)); }, [reader] { reader->End(); });
     reader->OnYield([guard = stream->guard()] { guard->Hurry(kYieldPatience); });
   } else {
     stream = new Stream(
-        context, shard_->timer(), [status = head.status()](const Stream::Made& made) { made(status); }, [] {});
+        context, shard_->timer(), [status](const Stream::Made& made) { made(status); }, [] {});
   }
   stream->Start();
   return stream;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -121,6 +122,36 @@ TEST(MyriadServerProgramTest, SaysItsNameAndItsVersionAndTellsAWrongCommandLine)
     const std::string said = LastLines(options.log_path, 100);
     EXPECT_EQ(said.substr(0, start.size()), start) << said;
     ::unlink(options.log_path.c_str());
+  }
+}
+
+// One line that names what is wrong, and an exit code other than 0.
+TEST(MyriadServerProgramTest, WhatCannotBeServedIsOneLine) {
+  const std::unique_ptr<LocalShards> shards = StartShards(1);
+  ASSERT_NE(shards, nullptr);
+  const std::string taken = shards->addresses()[0];
+  const std::vector<std::tuple<std::string, std::string, int, std::string>> cases = {
+      {"--listen", taken, 1, absl::StrCat("cannot listen on ", taken, ": Address already in use")},
+      {"--listen", "nowhere", 1, "'nowhere'"},
+      {"--threads", "5000", 1, "--threads 5000 is outside [0, 4096]"},
+      {"--max-rows", "-1", 1, "max-rows -1 is outside"},
+      {"--max-message-mib", "4096", 1, "max-message-mib 4096 is outside [1, 2047]"},
+      {"--threads", "many", 2, "many"}};
+  for (const auto& [flag, value, code, text] : cases) {
+    SCOPED_TRACE(absl::StrCat(flag, " ", value));
+    ChildProcess::Options options;
+    options.arguments = {kServer, flag, value};
+    options.log_path = absl::StrCat(::testing::TempDir(), "/refused.", ::getpid());
+    auto server = ChildProcess::Spawn(options);
+    ASSERT_TRUE(server.ok()) << server.status();
+    const absl::optional<ProcessExit> exit = (*server)->Wait(absl::Minutes(1));
+    ASSERT_TRUE(exit.has_value());
+    EXPECT_EQ(exit->code, code);
+    const std::string said = LastLines(options.log_path, 100);
+    ::unlink(options.log_path.c_str());
+    EXPECT_EQ(said.rfind("myriad-server: ", 0), 0u) << said;
+    EXPECT_NE(said.find(text), std::string::npos) << said;
+    EXPECT_LE(std::count(said.begin(), said.end(), '\n'), 1) << said;
   }
 }
 

@@ -72,12 +72,14 @@ absl::StatusOr<std::vector<v1::FetchCentersResponse>> ShardStubs::Fetch(const v1
   return Collect(centers_->FetchCenters(&context, request));
 }
 
-absl::StatusOr<std::vector<v1::ReadRowsResponse>> ShardStubs::ReadRows(const std::string& head, bool with_slots) {
+absl::StatusOr<std::vector<v1::ReadRowsResponse>> ShardStubs::ReadRows(const std::string& head, bool with_slots,
+                                                                       absl::Span<const int64_t> class_ids) {
   grpc::ClientContext context;
   SetDeadline(&context);
   v1::ReadRowsRequest request;
   request.set_head(head);
   request.set_with_slots(with_slots);
+  request.set_class_ids(PackIds(class_ids));
   return Collect(admin_->ReadRows(&context, request));
 }
 

@@ -32,7 +32,9 @@ class ShardStubs {
   absl::Status Write(const v1::WriteRowsRequest& request);
   // All messages of the stream, or the status that it ended with.
   absl::StatusOr<std::vector<v1::FetchCentersResponse>> Fetch(const v1::FetchCentersRequest& request);
-  absl::StatusOr<std::vector<v1::ReadRowsResponse>> ReadRows(const std::string& head, bool with_slots);
+  // All rows that exist, or those of `class_ids`.
+  absl::StatusOr<std::vector<v1::ReadRowsResponse>> ReadRows(const std::string& head, bool with_slots,
+                                                             absl::Span<const int64_t> class_ids = {});
   absl::StatusOr<v1::HeadInfo> Info(const std::string& head);
 
  private:
