@@ -1,0 +1,90 @@
+#ifndef MYRIAD_SERVER_STORE_COLD_STORE_H_
+#define MYRIAD_SERVER_STORE_COLD_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace myriad {
+
+// Records of one size on disk, each under a key with the number of the step that wrote it: the cold tier of one head on one shard, a
+// RocksDB in a folder of its own. Records in order of their keys lie in order on the disk, so a range of keys is one sequential read.
+//
+// There is no write-ahead log: records are durable after Flush(), and after a crash those written since may be of an older step. Each
+// carries a checksum over its key, its step and its bytes. Thread-safe.
+class ColdStore {
+ public:
+  struct Options {
+    std::string folder;        // Made if it is missing; its parent must be there.
+    int64_t record_bytes = 0;  // In [1, 2^24].
+    int64_t key_count = 0;     // How many there may be, for the estimate of memory.
+    int io_threads = 16;       // Reads in flight; the queue depth of the disk. In [1, 256].
+  };
+  // One record. The bytes are borrowed.
+  struct Record {
+    uint64_t key = 0;
+    int64_t step = 0;
+    const std::byte* bytes = nullptr;
+  };
+  // Where Read() puts one.
+  struct Target {
+    uint64_t key = 0;
+    std::byte* bytes = nullptr;
+    int64_t step = 0;  // Filled in.
+  };
+  struct Statistics {
+    int64_t record_count_estimate = 0;
+    int64_t disk_bytes = 0;      // Of all live files.
+    int64_t read_bytes = 0;      // By Read(), Scan() and compactions, as asked of the file system.
+    int64_t written_bytes = 0;   // By flushes, compactions and ingestion.
+    int64_t accepted_bytes = 0;  // By Write() and Ingest(): written_bytes / accepted_bytes is the write amplification.
+    double stall_seconds = 0.0;  // That writers had to wait for compactions.
+    int64_t memory_bytes = 0;    // Memtables, index and filters, now.
+    int64_t pending_compaction_bytes = 0;
+  };
+
+  // Opens or makes the store. Direct I/O where the file system has it, else buffered.
+  // Errors: INVALID_ARGUMENT (an option out of range), FAILED_PRECONDITION (another process has it open; made for records of another
+  // size), DATA_LOSS (files are missing or damaged), else those of the system; all name the folder.
+  static absl::StatusOr<std::unique_ptr<ColdStore>> Open(const Options& options);
+  virtual ~ColdStore() = default;
+
+  // What a store with these options takes of memory at most: memtables, and index and filters for `key_count` records.
+  static int64_t MemoryBytes(const Options& options);
+
+  // Reads records by several threads at once. Requires: keys strictly increasing.
+  // Errors: DATA_LOSS (a record that is not there or whose checksum is wrong; names its key), UNAVAILABLE (the disk).
+  virtual absl::Status Read(absl::Span<Target> targets) = 0;
+
+  // Writes records over what was there. Blocks while compactions are far behind. Requires: distinct keys, steps >= -1.
+  // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk). Some records may be written then, none in part.
+  virtual absl::Status Write(absl::Span<const Record> records) = 0;
+
+  // Writes a whole sorted run past the memtables: each byte once. `next` sets the following record and returns true, or returns false
+  // at the end; keys must increase strictly. Durable when it returns. Errors: as Write(); INVALID_ARGUMENT (keys out of order): nothing is
+  // written.
+  virtual absl::Status Ingest(const std::function<bool(Record* record)>& next) = 0;
+
+  // Visits the records with keys in [first, end) in order, read ahead. The visitor's errors end it.
+  // Errors: DATA_LOSS, UNAVAILABLE as Read().
+  virtual absl::Status Scan(uint64_t first, uint64_t end, const std::function<absl::Status(const Record& record)>& visit) = 0;
+
+  // Makes all that was written durable. Errors: as Write().
+  virtual absl::Status Flush() = 0;
+
+  // A copy of all records as they are, in a new folder on the same file system: hard links. Requires: nothing is written meanwhile.
+  // Errors: ALREADY_EXISTS, those of the system.
+  virtual absl::Status LinkTo(const std::string& folder) = 0;
+
+  virtual Statistics statistics() const = 0;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_STORE_COLD_STORE_H_

@@ -1,0 +1,186 @@
+#include "server/store/cold_store.h"
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+constexpr int64_t kBytes = 300;
+
+struct Model {
+  std::map<uint64_t, std::pair<int64_t, std::vector<std::byte>>> records;
+
+  void Put(ColdStore* store, const std::vector<uint64_t>& keys, int64_t step) {
+    std::vector<ColdStore::Record> batch;
+    for (uint64_t key : keys) {
+      auto& record = records[key];
+      record = {step, std::vector<std::byte>(kBytes)};
+      std::mt19937_64 random(key * 1000003 + step);
+      for (std::byte& byte : record.second) byte = static_cast<std::byte>(random());
+      batch.push_back({key, step, record.second.data()});
+    }
+    ASSERT_TRUE(store->Write(batch).ok());
+  }
+
+  void Check(ColdStore* store) const {
+    std::vector<std::byte> bytes(records.size() * kBytes);
+    std::vector<ColdStore::Target> targets;
+    for (const auto& [key, record] : records) targets.push_back({key, bytes.data() + targets.size() * kBytes, 0});
+    const absl::Status status = store->Read(absl::MakeSpan(targets));
+    ASSERT_TRUE(status.ok()) << status;
+    for (const ColdStore::Target& target : targets) {
+      const auto& [step, expected] = records.at(target.key);
+      EXPECT_EQ(target.step, step);
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), target.bytes)) << target.key;
+    }
+    auto next = records.begin();
+    ASSERT_TRUE(store
+                    ->Scan(0, ~uint64_t{0},
+                           [&](const ColdStore::Record& record) {
+                             EXPECT_NE(next, records.end());
+                             EXPECT_EQ(record.key, next->first);
+                             EXPECT_EQ(record.step, next->second.first);
+                             EXPECT_TRUE(std::equal(next->second.second.begin(), next->second.second.end(), record.bytes));
+                             ++next;
+                             return absl::OkStatus();
+                           })
+                    .ok());
+    EXPECT_EQ(next, records.end());
+  }
+};
+
+std::unique_ptr<ColdStore> MustOpen(const std::string& folder, int64_t record_bytes = kBytes) {
+  auto store = ColdStore::Open({folder, record_bytes, 100000, 4});
+  EXPECT_TRUE(store.ok()) << store.status();
+  return store.ok() ? *std::move(store) : nullptr;
+}
+
+std::vector<uint64_t> RandomKeys(int count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::map<uint64_t, bool> keys;
+  while (static_cast<int>(keys.size()) < count) keys[random() % 100000 << 20] = true;
+  std::vector<uint64_t> result;
+  for (const auto& [key, unused] : keys) result.push_back(key);
+  return result;
+}
+
+TEST(ColdStoreTest, GivesBackWhatWasWrittenAlsoAfterReopening) {
+  TempDir dir;
+  Model model;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  for (int64_t step = -1; step < 5; ++step) model.Put(store.get(), RandomKeys(2000, step + 100), step);
+  model.Check(store.get());
+  ASSERT_TRUE(store->Flush().ok());
+  model.Check(store.get());
+  store.reset();
+  store = MustOpen(dir.File("rows"));
+  model.Check(store.get());
+}
+
+TEST(ColdStoreTest, ASortedRunIsTakenWhole) {
+  TempDir dir;
+  Model model;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  for (uint64_t key : RandomKeys(3000, 1)) {
+    std::vector<std::byte> bytes(kBytes, static_cast<std::byte>(key >> 20));
+    model.records[key] = {7, bytes};
+  }
+  auto next = model.records.begin();
+  ASSERT_TRUE(store
+                  ->Ingest([&](ColdStore::Record* record) {
+                    if (next == model.records.end()) return false;
+                    *record = {next->first, next->second.first, next->second.second.data()};
+                    ++next;
+                    return true;
+                  })
+                  .ok());
+  model.Check(store.get());
+  EXPECT_EQ(store->statistics().accepted_bytes, 3000 * kBytes);
+
+  int given = 0;
+  const std::vector<std::byte> bytes(kBytes);
+  EXPECT_TRUE(absl::IsInvalidArgument(store->Ingest([&](ColdStore::Record* record) {
+    *record = {static_cast<uint64_t>(5 - given), 8, bytes.data()};
+    return ++given < 3;
+  })));
+  model.Check(store.get());
+  for (const auto& entry : std::filesystem::directory_iterator(dir.File("rows"))) {
+    EXPECT_EQ(entry.path().filename().string().rfind("ingest-", 0), std::string::npos) << entry.path();
+  }
+}
+
+TEST(ColdStoreTest, AMissingRecordIsALossAndNamed) {
+  TempDir dir;
+  Model model;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  model.Put(store.get(), {1, 2, 3}, 0);
+  std::vector<std::byte> bytes(2 * kBytes);
+  std::vector<ColdStore::Target> targets = {{2, bytes.data(), 0}, {4, bytes.data() + kBytes, 0}};
+  const absl::Status status = store->Read(absl::MakeSpan(targets));
+  EXPECT_TRUE(absl::IsDataLoss(status));
+  EXPECT_NE(status.message().find("record 4 is missing"), std::string::npos) << status;
+}
+
+TEST(ColdStoreTest, DamageOnTheDiskIsALoss) {
+  TempDir dir;
+  Model model;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  model.Put(store.get(), RandomKeys(2000, 1), 0);
+  ASSERT_TRUE(store->Flush().ok());
+  store.reset();
+  std::string largest;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.File("rows"))) {
+    if (entry.path().extension() == ".sst" && (largest.empty() || entry.file_size() > std::filesystem::file_size(largest))) {
+      largest = entry.path().string();
+    }
+  }
+  ASSERT_FALSE(largest.empty());
+  {
+    std::fstream file(largest, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(100000);
+    file.write("damage", 6);
+  }
+  store = MustOpen(dir.File("rows"));
+  std::vector<std::byte> bytes(model.records.size() * kBytes);
+  std::vector<ColdStore::Target> targets;
+  for (const auto& [key, record] : model.records) targets.push_back({key, bytes.data() + targets.size() * kBytes, 0});
+  EXPECT_TRUE(absl::IsDataLoss(store->Read(absl::MakeSpan(targets))));
+}
+
+TEST(ColdStoreTest, AFolderIsOfOneSizeAndOneServer) {
+  TempDir dir;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  const absl::Status twice = ColdStore::Open({dir.File("rows"), kBytes, 1000, 4}).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(twice)) << twice;
+  store.reset();
+  const absl::Status other = ColdStore::Open({dir.File("rows"), kBytes + 1, 1000, 4}).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(other)) << other;
+  EXPECT_NE(other.message().find("records of 300 bytes"), std::string::npos) << other;
+}
+
+TEST(ColdStoreTest, ALinkedCopyKeepsItsInstant) {
+  TempDir dir;
+  Model model;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  model.Put(store.get(), RandomKeys(2000, 1), 0);
+  ASSERT_TRUE(store->Flush().ok());
+  ASSERT_TRUE(store->LinkTo(dir.File("save")).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(store->LinkTo(dir.File("save"))));
+  Model later = model;
+  later.Put(store.get(), RandomKeys(2000, 2), 1);
+  ASSERT_TRUE(store->Flush().ok());
+  std::unique_ptr<ColdStore> save = MustOpen(dir.File("save"));
+  model.Check(save.get());
+  later.Check(store.get());
+}
+
+}  // namespace
+}  // namespace myriad
