@@ -32,11 +32,15 @@ bool PresenceBitmap::Test(RowKey key) const {
   return !words.empty() && (words[place.index >> 6] >> (place.index & 63) & 1) != 0;
 }
 
+void PresenceBitmap::MakeRoom(RowKey key) {
+  const int32_t partition = PlaceOfKey(key).partition;
+  if (WordsOf(partition).empty()) WordsOf(partition).resize(WordCount(partitions_.size(partition)));
+}
+
 void PresenceBitmap::Set(RowKey key) {
+  MakeRoom(key);
   const Partitions::Place place = PlaceOfKey(key);
-  std::vector<uint64_t>& words = WordsOf(place.partition);
-  if (words.empty()) words.resize(WordCount(partitions_.size(place.partition)));
-  uint64_t& word = words[place.index >> 6];
+  uint64_t& word = WordsOf(place.partition)[place.index >> 6];
   const uint64_t bit = uint64_t{1} << (place.index & 63);
   count_ += (word & bit) == 0;
   word |= bit;

@@ -21,7 +21,9 @@ class PresenceBitmap {
 
   // Requires of all: the key's partition is of this shard, its index below the partition's size.
   bool Test(RowKey key) const;
+  // Allocates nothing after MakeRoom() for the same key, which may throw std::bad_alloc.
   void Set(RowKey key);
+  void MakeRoom(RowKey key);
   void Clear(RowKey key);
 
   // Bits that are set.

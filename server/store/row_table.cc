@@ -91,4 +91,27 @@ void RowTable::Insert(int64_t class_id, uint32_t record) {
   ++size_;
 }
 
+// No tombstones: entries behind the gap move up until one lies at its own place or a free one ends the probe.
+void RowTable::Erase(int64_t class_id) {
+  const uint64_t hash = Hash(class_id);
+  Segment& segment = segments_[SegmentOf(hash)];
+  std::vector<Entry>& entries = segment.entries;
+  const size_t capacity = entries.size();
+  const auto next = [capacity](size_t slot) { return slot + 1 == capacity ? 0 : slot + 1; };
+  size_t gap = SlotOf(hash, capacity);
+  while (entries[gap].class_id != class_id) gap = next(gap);
+  for (size_t slot = next(gap); entries[slot].class_id >= 0; slot = next(slot)) {
+    const size_t home = SlotOf(Hash(entries[slot].class_id), capacity);
+    // Distances along the probe, round the end: from its home an entry may move back as far as the gap.
+    const size_t from_home = slot >= home ? slot - home : slot + capacity - home;
+    const size_t from_gap = slot >= gap ? slot - gap : slot + capacity - gap;
+    if (from_home < from_gap) continue;
+    entries[gap] = entries[slot];
+    gap = slot;
+  }
+  entries[gap] = Entry();
+  --segment.size;
+  --size_;
+}
+
 }  // namespace myriad

@@ -10,7 +10,7 @@ namespace myriad {
 
 // class id -> record number, 12 bytes an entry at a load between 0.6 and 0.75: 16 to 20 bytes a row. Open addressing in many small
 // segments by the hash's upper bits: a segment grows alone, so growth never holds two copies of the table, and the segments' sizes are
-// staggered so that they do not all grow in one step. Entries are never removed. Thread-compatible.
+// staggered so that they do not all grow in one step; they do not shrink. Thread-compatible.
 class RowTable {
  public:
   static constexpr uint32_t kNone = 0xffffffff;
@@ -27,6 +27,8 @@ class RowTable {
   void Reserve(int64_t count);
   // Requires: absent; room.
   void Insert(int64_t class_id, uint32_t record);
+  // Requires: present. Allocates nothing.
+  void Erase(int64_t class_id);
 
   int64_t size() const { return size_; }
 

@@ -1,0 +1,108 @@
+#include "server/store/write_back_queue.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace myriad {
+namespace {
+
+// Records of one ColdStore::Write: a memtable takes many, and those behind wait for no more than these.
+constexpr size_t kBatch = 1024;
+
+}  // namespace
+
+WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity)
+    : cold_(cold), record_bytes_(record_bytes), capacity_(capacity), bytes_(new std::byte[record_bytes * capacity]), slots_(capacity) {
+  free_.reserve(capacity);
+  for (int64_t slot = capacity - 1; slot >= 0; --slot) free_.push_back(static_cast<uint32_t>(slot));
+  newest_.reserve(capacity);
+  thread_ = std::thread([this] { Run(); });
+}
+
+WriteBackQueue::~WriteBackQueue() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+int64_t WriteBackQueue::MemoryBytes(int64_t record_bytes, int64_t capacity) { return capacity * (record_bytes + 64); }
+
+absl::Status WriteBackQueue::Add(RowKey key, int64_t step, const std::byte* bytes) {
+  absl::MutexLock lock(&mu_);
+  if (!HasRoom()) {
+    const absl::Time start = absl::Now();
+    mu_.Await(absl::Condition(this, &WriteBackQueue::HasRoom));
+    wait_seconds_ += absl::ToDoubleSeconds(absl::Now() - start);
+  }
+  if (!failed_.ok()) return failed_;
+  const uint32_t slot = free_.back();
+  free_.pop_back();
+  slots_[slot] = {key, step};
+  std::memcpy(BytesOf(slot), bytes, record_bytes_);
+  waiting_.push_back(slot);
+  newest_[key] = slot;
+  return absl::OkStatus();
+}
+
+bool WriteBackQueue::Find(RowKey key, std::byte* bytes, int64_t* step) const {
+  absl::MutexLock lock(&mu_);
+  const auto found = newest_.find(key);
+  if (found == newest_.end()) return false;
+  std::memcpy(bytes, BytesOf(found->second), record_bytes_);
+  *step = slots_[found->second].step;
+  return true;
+}
+
+absl::Status WriteBackQueue::Drain() {
+  absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(this, &WriteBackQueue::IsIdle));
+  return failed_;
+}
+
+WriteBackQueue::Statistics WriteBackQueue::statistics() const {
+  absl::MutexLock lock(&mu_);
+  return {capacity_ - static_cast<int64_t>(free_.size()), wait_seconds_};
+}
+
+void WriteBackQueue::Run() {
+  std::vector<uint32_t> batch;
+  std::vector<ColdStore::Record> records;
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      mu_.Await(absl::Condition(this, &WriteBackQueue::HasWork));
+      if (stopping_) return;
+      batch.assign(waiting_.begin(), waiting_.begin() + std::min(kBatch, waiting_.size()));
+      waiting_.erase(waiting_.begin(), waiting_.begin() + batch.size());
+      records.clear();
+      for (const uint32_t slot : batch) {
+        // An older one of the same key needs no write of its own.
+        if (newest_.at(slots_[slot].key) == slot)
+          records.push_back({static_cast<uint64_t>(slots_[slot].key), slots_[slot].step, BytesOf(slot)});
+      }
+      writing_ = static_cast<int64_t>(batch.size());
+    }
+    std::sort(records.begin(), records.end(), [](const ColdStore::Record& a, const ColdStore::Record& b) { return a.key < b.key; });
+    const absl::Status status = cold_->Write(records);
+    absl::MutexLock lock(&mu_);
+    writing_ = 0;
+    if (!status.ok()) {
+      // What was not written stays to be found; nothing more is taken.
+      failed_ = status;
+      return;
+    }
+    for (const uint32_t slot : batch) {
+      const auto newest = newest_.find(slots_[slot].key);
+      if (newest != newest_.end() && newest->second == slot) newest_.erase(newest);
+      free_.push_back(slot);
+    }
+  }
+}
+
+}  // namespace myriad

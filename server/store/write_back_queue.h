@@ -1,0 +1,79 @@
+#ifndef MYRIAD_SERVER_STORE_WRITE_BACK_QUEUE_H_
+#define MYRIAD_SERVER_STORE_WRITE_BACK_QUEUE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "server/store/cold_store.h"
+#include "server/store/row_key.h"
+
+namespace myriad {
+
+// Changed rows on their way from the slab to the disk: a thread of its own writes them in batches sorted by key. A row is here until the
+// cold store has it, so between the slab, the queue and the disk a row that exists is always found. Thread-safe.
+class WriteBackQueue {
+ public:
+  // Room for `capacity` records. `cold` outlives the queue. Requires: capacity >= 1.
+  WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity);
+  // Stops after the batch in hand; what is still queued is gone unless Drain() was called.
+  ~WriteBackQueue();
+  WriteBackQueue(const WriteBackQueue&) = delete;
+  WriteBackQueue& operator=(const WriteBackQueue&) = delete;
+
+  // Copies a record; waits while the queue is full. A record of the same key that is still queued is older and gives way.
+  // Errors: those of ColdStore::Write, from then on for ever: the record is not taken.
+  absl::Status Add(RowKey key, int64_t step, const std::byte* bytes);
+
+  // Copies the newest queued record of a key, if there is one.
+  bool Find(RowKey key, std::byte* bytes, int64_t* step) const;
+
+  // Waits until all that was added is in the cold store. Errors: as Add().
+  absl::Status Drain();
+
+  struct Statistics {
+    int64_t queued = 0;         // Records now.
+    double wait_seconds = 0.0;  // That Add() waited for room, in all.
+  };
+  Statistics statistics() const;
+  static int64_t MemoryBytes(int64_t record_bytes, int64_t capacity);
+
+ private:
+  struct Slot {
+    RowKey key = 0;
+    int64_t step = 0;
+  };
+  std::byte* BytesOf(uint32_t slot) const { return bytes_.get() + slot * record_bytes_; }
+  void Run();
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty() || !failed_.ok(); }
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !waiting_.empty() || stopping_; }
+  bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return (waiting_.empty() && writing_ == 0) || !failed_.ok(); }
+
+  ColdStore* const cold_;
+  const int64_t record_bytes_;
+  const int64_t capacity_;
+  const std::unique_ptr<std::byte[]> bytes_;  // Of slot i at i * record_bytes.
+
+  mutable absl::Mutex mu_;
+  std::vector<Slot> slots_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint32_t> free_ ABSL_GUARDED_BY(mu_);
+  std::deque<uint32_t> waiting_ ABSL_GUARDED_BY(mu_);                  // In the order of Add().
+  absl::flat_hash_map<RowKey, uint32_t> newest_ ABSL_GUARDED_BY(mu_);  // The slot of a key's newest record.
+  int64_t writing_ ABSL_GUARDED_BY(mu_) = 0;                           // Records in the thread's hands.
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status failed_ ABSL_GUARDED_BY(mu_);
+  double wait_seconds_ ABSL_GUARDED_BY(mu_) = 0.0;
+  std::thread thread_;
+};
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_STORE_WRITE_BACK_QUEUE_H_

@@ -1,0 +1,267 @@
+#include "server/store/tiered_row_store.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+constexpr int kDim = 19;
+constexpr int64_t kClasses = 5003;
+
+HeadSpec Spec(DataType weights, DataType slots) {
+  HeadSpec head;
+  head.name = "h";
+  head.class_count = kClasses;
+  head.embedding_dim = kDim;
+  head.weight_dtype = weights;
+  head.slot_dtype = slots;
+  head.seed = 4;
+  return head;
+}
+
+struct StoredRow {
+  std::vector<std::byte> record;
+  int64_t step = -1;
+};
+
+// A store and, beside it, what it must hold: a map of records.
+class Rig {
+ public:
+  Rig(const HeadSpec& head, const std::string& folder, int64_t slab_records, int64_t queue_records)
+      : head_(head), codec_(head), folder_(folder), slab_records_(slab_records), queue_records_(queue_records) {
+    Open("");
+  }
+
+  TieredRowStore& store() { return *store_; }
+
+  void Reopen() {
+    ASSERT_TRUE(store_->Flush().ok());
+    const std::string presence = store_->presence().Serialize();
+    store_.reset();
+    Open(presence);
+  }
+
+  // One step on `ids`: every row moves by a function of the step. `commit` false: given up.
+  void Step(const std::vector<int64_t>& ids, int64_t step, bool commit) {
+    RowStore::PinnedRows rows;
+    const absl::Status status = store_->Pin(ids, &rows);
+    ASSERT_TRUE(status.ok()) << status;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      std::vector<float> weights(kDim), slots(kDim);
+      codec_.Decode(ExpectedRecord(ids[i]).data(), weights.data(), slots.data());
+      ASSERT_TRUE(std::equal(weights.begin(), weights.end(), rows.weights[i])) << "class " << ids[i] << " step " << step;
+      ASSERT_TRUE(std::equal(slots.begin(), slots.end(), rows.slots[i])) << "class " << ids[i] << " step " << step;
+      if (!commit) continue;
+      for (int d = 0; d < kDim; ++d) {
+        slots[d] = rows.slots[i][d] = 0.9f * rows.slots[i][d] + 0.001f * static_cast<float>(step + d);
+        weights[d] = rows.weights[i][d] -= 0.1f * rows.slots[i][d];
+      }
+      StoredRow& row = model_[ids[i]];
+      row.step = step;
+      row.record.resize(codec_.record_bytes());
+      codec_.EncodeStep(step, ids[i], weights.data(), slots.data(), row.record.data());
+    }
+    if (commit) {
+      store_->Commit(step);
+    } else {
+      store_->Unpin();
+    }
+  }
+
+  void Write(const std::vector<int64_t>& ids, std::mt19937_64* random) {
+    std::vector<float> weights(ids.size() * kDim);
+    std::uniform_real_distribution<float> number(-1, 1);
+    for (float& value : weights) value = number(*random);
+    ASSERT_TRUE(store_->Write(ids, weights.data(), nullptr).ok());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      StoredRow& row = model_[ids[i]];
+      row.step = -1;
+      row.record.resize(codec_.record_bytes());
+      codec_.EncodeNearest(weights.data() + i * kDim, nullptr, row.record.data());
+    }
+  }
+
+  void CheckRead(const std::vector<int64_t>& ids) {
+    std::vector<float> weights(ids.size() * kDim), slots(ids.size() * kDim);
+    std::vector<uint8_t> exists(ids.size());
+    std::vector<int64_t> steps(ids.size());
+    const absl::Status status = store_->Read(ids, weights.data(), slots.data(), exists.data(), steps.data());
+    ASSERT_TRUE(status.ok()) << status;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      std::vector<float> expected_weights(kDim), expected_slots(kDim);
+      codec_.Decode(ExpectedRecord(ids[i]).data(), expected_weights.data(), expected_slots.data());
+      ASSERT_TRUE(std::equal(expected_weights.begin(), expected_weights.end(), weights.begin() + i * kDim)) << ids[i];
+      ASSERT_TRUE(std::equal(expected_slots.begin(), expected_slots.end(), slots.begin() + i * kDim)) << ids[i];
+      const auto row = model_.find(ids[i]);
+      ASSERT_EQ(exists[i], row != model_.end());
+      ASSERT_EQ(steps[i], row == model_.end() ? -1 : row->second.step) << ids[i];
+    }
+  }
+
+  void CheckAll() {
+    std::vector<int64_t> all(kClasses);
+    for (int64_t i = 0; i < kClasses; ++i) all[i] = i;
+    CheckRead(all);
+    EXPECT_EQ(store_->row_count(), static_cast<int64_t>(model_.size()));
+    std::set<int64_t> scanned;
+    for (int64_t after = -1;;) {
+      const std::vector<int64_t> keys = store_->ScanKeys(after, 97);
+      for (int64_t key : keys) scanned.insert(store_->ClassOfKey(key));
+      if (keys.size() < 97) break;
+      after = keys.back();
+    }
+    std::set<int64_t> expected;
+    for (const auto& [id, row] : model_) expected.insert(id);
+    EXPECT_EQ(scanned, expected);
+  }
+
+ private:
+  void Open(const std::string& presence_bytes) {
+    TieredRowStore::Options options;
+    options.head = head_;
+    options.slab_records = slab_records_;
+    options.queue_records = queue_records_;
+    auto presence = std::make_unique<PresenceBitmap>(Partitions(kClasses, head_.seed, head_.partition_count), 0, 1);
+    if (!presence_bytes.empty()) {
+      ASSERT_TRUE(presence->Parse(presence_bytes).ok());
+    }
+    std::unique_ptr<ColdStore> cold;
+    if (!folder_.empty()) {
+      auto opened = ColdStore::Open({folder_, codec_.record_bytes(), kClasses, 4});
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      cold = *std::move(opened);
+    }
+    store_ = std::make_unique<TieredRowStore>(options, std::move(cold), std::move(presence));
+  }
+
+  std::vector<std::byte> ExpectedRecord(int64_t id) const {
+    const auto row = model_.find(id);
+    if (row != model_.end()) return row->second.record;
+    std::vector<std::byte> record(codec_.record_bytes());
+    codec_.EncodeVirtual(id, record.data());
+    return record;
+  }
+
+  const HeadSpec head_;
+  const RowCodec codec_;
+  const std::string folder_;
+  const int64_t slab_records_;
+  const int64_t queue_records_;
+  std::unique_ptr<TieredRowStore> store_;
+  std::map<int64_t, StoredRow> model_;
+};
+
+std::vector<int64_t> RandomIds(std::mt19937_64* random, int count) {
+  std::set<int64_t> ids;
+  while (static_cast<int>(ids.size()) < count) ids.insert(static_cast<int64_t>((*random)() % kClasses));
+  std::vector<int64_t> result(ids.begin(), ids.end());
+  std::shuffle(result.begin(), result.end(), *random);
+  return result;
+}
+
+void RandomLife(Rig* rig, uint64_t seed, int most_rows, bool reopens) {
+  std::mt19937_64 random(seed);
+  for (int64_t step = 0; step < 120; ++step) {
+    const std::vector<int64_t> ids = RandomIds(&random, 1 + static_cast<int>(random() % most_rows));
+    switch (random() % 8) {
+      case 0: rig->Step(ids, step, /*commit=*/false); break;
+      case 1: rig->Write(ids, &random); break;
+      case 2: rig->CheckRead(ids); break;
+      default: rig->Step(ids, step, /*commit=*/true);
+    }
+    if (reopens && step % 40 == 39) rig->Reopen();
+    if (::testing::Test::HasFatalFailure()) return;
+  }
+  rig->CheckAll();
+}
+
+TEST(TieredRowStoreTest, IsAMapOfRowsWhateverTierTheyAreIn) {
+  const std::pair<DataType, DataType> types[] = {
+      {DataType::kFloat32, DataType::kFloat32}, {DataType::kBFloat16, DataType::kBFloat16}, {DataType::kFloat16, DataType::kFloat32}};
+  uint64_t seed = 0;
+  for (const auto& [weights, slots] : types) {
+    for (const int64_t slab_records : {400, 1500, 100000}) {
+      SCOPED_TRACE(absl::StrCat("slab of ", slab_records, ", types ", static_cast<int>(weights), " ", static_cast<int>(slots)));
+      TempDir dir;
+      // A queue that is smaller than what a step pushes out as well as one that is not.
+      Rig rig(Spec(weights, slots), dir.File("rows"), slab_records, slab_records == 400 ? 64 : 4000);
+      RandomLife(&rig, ++seed, 300, /*reopens=*/true);
+      if (HasFatalFailure()) return;
+    }
+    SCOPED_TRACE("no disk");
+    Rig rig(Spec(weights, slots), "", 0, 0);
+    RandomLife(&rig, ++seed, 300, /*reopens=*/false);
+  }
+}
+
+TEST(TieredRowStoreTest, TheSlabStaysWithinItsBound) {
+  TempDir dir;
+  Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), dir.File("rows"), 400, 4000);
+  std::mt19937_64 random(1);
+  for (int64_t step = 0; step < 50; ++step) {
+    rig.Step(RandomIds(&random, 300), step, true);
+    EXPECT_LE(rig.store().statistics().slab_rows, 400);
+  }
+  const TieredRowStore::Statistics statistics = rig.store().statistics();
+  EXPECT_EQ(statistics.hits + statistics.misses + statistics.created, 50 * 300);
+  EXPECT_EQ(statistics.created, rig.store().row_count());
+  EXPECT_GT(statistics.misses, 0);
+  EXPECT_EQ(statistics.evicted, statistics.created + statistics.misses - statistics.slab_rows);
+}
+
+TEST(TieredRowStoreTest, AStepThatCannotFitIsRefusedAndNothingIsLost) {
+  TempDir dir;
+  Rig rig(Spec(DataType::kBFloat16, DataType::kFloat32), dir.File("rows"), 200, 1000);
+  std::mt19937_64 random(2);
+  rig.Step(RandomIds(&random, 150), 0, true);
+  RowStore::PinnedRows rows;
+  const absl::Status status = rig.store().Pin(RandomIds(&random, 201), &rows);
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_NE(status.message().find("200"), std::string::npos) << status;
+  rig.Step(RandomIds(&random, 200), 1, true);
+  rig.CheckAll();
+}
+
+TEST(TieredRowStoreTest, WithoutADiskAFullSlabSaysWhatToDo) {
+  Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), "", 100, 0);
+  std::mt19937_64 random(3);
+  rig.Step(RandomIds(&random, 100), 0, true);
+  RowStore::PinnedRows rows;
+  std::vector<int64_t> all(kClasses);
+  for (int64_t i = 0; i < kClasses; ++i) all[i] = i;
+  const absl::Status status = rig.store().Pin(all, &rows);
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_NE(status.message().find("--store"), std::string::npos) << status;
+  rig.CheckAll();
+}
+
+// Rows that are used in every step stay; those that are not make room.
+TEST(TieredRowStoreTest, TheClockKeepsWhatIsUsed) {
+  TempDir dir;
+  Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), dir.File("rows"), 600, 4000);
+  std::mt19937_64 random(4);
+  std::vector<int64_t> hot(100);
+  for (int64_t i = 0; i < 100; ++i) hot[i] = i;
+  for (int64_t step = 0; step < 40; ++step) {
+    std::vector<int64_t> ids = hot;
+    for (const int64_t id : RandomIds(&random, 200)) {
+      if (id >= 100) ids.push_back(id);
+    }
+    rig.Step(ids, step, true);
+  }
+  const int64_t misses = rig.store().statistics().misses;
+  rig.Step(hot, 40, true);
+  EXPECT_EQ(rig.store().statistics().misses, misses);
+}
+
+}  // namespace
+}  // namespace myriad
