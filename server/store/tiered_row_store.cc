@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "server/store/available_memory.h"
 
 namespace myriad {
 namespace {
@@ -20,6 +19,10 @@ constexpr int64_t kPrefetchDistance = 8;
 constexpr int64_t kRowGrain = 64;
 // Rows read or written outside of steps at a time.
 constexpr int64_t kReadBatch = 4096;
+// Left to everything else when rows are added.
+constexpr int64_t kSpareBytes = int64_t{64} << 20;
+// Step, class and flags of a record, and its entry in the table.
+constexpr int64_t kBytesBesideRecord = 40;
 
 int64_t FloatsOf(int64_t bytes) { return (bytes + static_cast<int64_t>(sizeof(float)) - 1) / static_cast<int64_t>(sizeof(float)); }
 
@@ -47,6 +50,20 @@ absl::Status TieredRowStore::CheckLimit(int64_t more_rows) const {
                                                      " rows (--max-rows)"));
   }
   return absl::OkStatus();
+}
+
+absl::Status TieredRowStore::CheckMemory(int64_t bytes, absl::string_view purpose) const {
+  if (bytes <= 0) return absl::OkStatus();
+  const int64_t available = options_.available_memory();
+  if (bytes <= available - kSpareBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': ", purpose, " need ", (bytes + kSpareBytes) >> 20,
+                                                   " MiB of memory; ", available >> 20, " MiB are available"));
+}
+
+int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
+  int64_t records = slab_rows_.load(std::memory_order_relaxed) + row_count;
+  if (options_.slab_records > 0) records = std::min(records, options_.slab_records);
+  return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * (codec_.record_bytes() + kBytesBesideRecord);
 }
 
 absl::Status TieredRowStore::Evict(int64_t records) {
@@ -148,6 +165,7 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     }
     status = CheckLimit(virtual_.size());
     const int64_t absent = static_cast<int64_t>(stored_.size() + virtual_.size());
+    if (status.ok()) status = CheckMemory(BytesOfNewRows(absent), absl::StrCat(absent, " more rows in memory"));
     if (status.ok() && absent > 0) status = MakeRoom(absent);
     if (status.ok() && absent > 0) {
       std::vector<int64_t> absent_ids;
@@ -361,11 +379,11 @@ absl::Status TieredRowStore::Reserve(int64_t row_count) {
   // A bounded slab holds no more than its bound, however many rows are to come.
   int64_t records = row_count;
   if (options_.slab_records > 0) records = std::min(records, options_.slab_records - table_.size());
-  const int64_t available = AvailableMemoryBytes();
-  if (records > available / codec_.record_bytes()) {
-    return absl::ResourceExhaustedError(absl::StrCat(records, " rows of ", codec_.record_bytes(), " bytes do not fit the ", available >> 20,
-                                                     " MiB of memory that are available"));
+  if (records > Slab::kMaxRecords) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no more than ", Slab::kMaxRecords, " rows fit one shard; ", records, " are asked for"));
   }
+  if (absl::Status status = CheckMemory(BytesOfNewRows(records), absl::StrCat(records, " reserved rows")); !status.ok()) return status;
   try {
     if (absl::Status status = slab_.Ensure(records); !status.ok()) return status;
     table_.Reserve(records);
@@ -389,7 +407,8 @@ TieredRowStore::Statistics TieredRowStore::statistics() const {
 
 void TieredRowStore::UpdateCounts() {
   row_count_.store(presence_->count(), std::memory_order_relaxed);
-  reserved_.store(std::max<int64_t>(slab_.touched_count(), presence_->count()), std::memory_order_relaxed);
+  slab_rows_.store(table_.size(), std::memory_order_relaxed);
+  touched_.store(slab_.touched_count(), std::memory_order_relaxed);
 }
 
 }  // namespace myriad

@@ -3,13 +3,16 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "head/head_spec.h"
 #include "head/partitions.h"
+#include "server/store/available_memory.h"
 #include "server/store/cold_store.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
@@ -37,6 +40,8 @@ class TieredRowStore : public RowStore {
     int64_t max_rows = 0;       // Rows that exist; 0: no limit.
     int64_t slab_records = 0;   // Records in the slab at most; 0: no limit but memory. Required with a cold store.
     int64_t queue_records = 0;  // Of the write-back queue. Required with a cold store.
+    // Bytes that the process can still take. Any thread calls it.
+    std::function<int64_t()> available_memory = [] { return AvailableMemoryBytes(); };
   };
   // `cold` may be nullptr. `presence` holds the rows of the cold store.
   TieredRowStore(const Options& options, std::unique_ptr<ColdStore> cold, std::unique_ptr<PresenceBitmap> presence);
@@ -50,8 +55,13 @@ class TieredRowStore : public RowStore {
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
+  absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override;
+  int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
-  int64_t reserved_row_count() const override { return reserved_.load(std::memory_order_relaxed); }
+  // Rows that are in memory or have room there, and those that are elsewhere.
+  int64_t reserved_row_count() const override {
+    return row_count() - slab_rows_.load(std::memory_order_relaxed) + touched_.load(std::memory_order_relaxed);
+  }
 
   // Every row that exists durable in the cold store; all stay in the slab as well. OK without a cold store: there is nothing to do.
   // Requires: no pin. Errors: those of ColdStore.
@@ -118,7 +128,8 @@ class TieredRowStore : public RowStore {
 
   Statistics statistics_;
   std::atomic<int64_t> row_count_{0};
-  std::atomic<int64_t> reserved_{0};
+  std::atomic<int64_t> slab_rows_{0};
+  std::atomic<int64_t> touched_{0};  // Records whose memory the process has.
 };
 
 }  // namespace myriad
