@@ -5,6 +5,7 @@ import pathlib
 import random
 import signal
 import sys
+import time
 import unittest
 
 import local_run
@@ -13,6 +14,8 @@ MYRIAD = sys.argv[1]
 FOLDER = pathlib.Path(os.environ["TEST_TMPDIR"])
 STEPS = 500
 KILLS = 12
+# From the moment that a process stops working to the end of the command.
+LOSS_SECONDS = 60
 
 
 class SoakTest(unittest.TestCase):
@@ -50,6 +53,15 @@ class SoakTest(unittest.TestCase):
                 os.kill(local_run.child(run.process.pid, program, rank), signal.SIGKILL)
                 self.assertEqual(run.finish(timeout=300), 3, run.errors)
                 local_run.assert_none_left(self)
+
+    def test_a_shard_that_is_frozen_and_not_dead_ends_the_run_too(self):
+        # Its sockets stay open and take what is sent: only that it answers no ping tells.
+        run = self.start("frozen", steps=1000000)
+        run.wait_for_step()
+        os.kill(local_run.child(run.process.pid, "myriad-server"), signal.SIGSTOP)
+        frozen = time.monotonic()
+        self.assertEqual(run.finish(timeout=300), 3, run.errors)
+        self.assertLess(time.monotonic() - frozen, LOSS_SECONDS)
 
 
 if __name__ == "__main__":
