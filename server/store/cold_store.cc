@@ -95,7 +95,6 @@ class RocksColdStore : public ColdStore {
     table.no_block_cache = true;
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10.0, false));
     table.format_version = 5;
-    // Records carry their own checksum, over what RocksDB's would cover.
     table.checksum = rocksdb::kxxHash64;
     rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
 
@@ -355,14 +354,6 @@ absl::StatusOr<std::unique_ptr<ColdStore>> ColdStore::Open(const Options& option
   auto store = std::make_unique<RocksColdStore>(options);
   if (absl::Status status = store->OpenDb(); !status.ok()) return status;
   return store;
-}
-
-int64_t ColdStore::MemoryBytes(const Options& options) {
-  // An index entry a block: the key and a handle, both delta-encoded among their neighbours. Filters of 10 bits a record, of all levels but
-  // the last, which holds nine tenths.
-  const int64_t records_per_block = std::max<int64_t>(1, kBlockBytes / (options.record_bytes + static_cast<int64_t>(kHeaderBytes)));
-  const int64_t blocks = options.key_count / records_per_block + 1;
-  return kMemtables * kMemtableBytes + blocks * 24 + options.key_count / 10 * 10 / 8;
 }
 
 }  // namespace myriad

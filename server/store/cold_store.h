@@ -23,7 +23,6 @@ class ColdStore {
   struct Options {
     std::string folder;        // Made if it is missing; its parent must be there.
     int64_t record_bytes = 0;  // In [1, 2^24].
-    int64_t key_count = 0;     // How many there may be, for the estimate of memory.
     int io_threads = 16;       // Reads in flight; the queue depth of the disk. In [1, 256].
   };
   // One record. The bytes are borrowed.
@@ -54,9 +53,6 @@ class ColdStore {
   // size), DATA_LOSS (files are missing or damaged), else those of the system; all name the folder.
   static absl::StatusOr<std::unique_ptr<ColdStore>> Open(const Options& options);
   virtual ~ColdStore() = default;
-
-  // What a store with these options takes of memory at most: memtables, and index and filters for `key_count` records.
-  static int64_t MemoryBytes(const Options& options);
 
   // Reads records by several threads at once. Requires: keys strictly increasing.
   // Errors: DATA_LOSS (a record that is not there or whose checksum is wrong; names its key), UNAVAILABLE (the disk).

@@ -13,41 +13,20 @@
 namespace myriad {
 namespace {
 
-// Keys of ScanKeys(): the partition above, the index beneath, which is below N and so below 2^41.
-constexpr int kIndexBits = 41;
 constexpr int64_t kPrefetchDistance = 8;
 // Rows a thread takes at a time.
 constexpr int64_t kRowGrain = 64;
 // What a row takes beside its record: its step, its entry in the table and what a pin keeps of it.
 constexpr int64_t kBytesBesideRecord = 8 + 20 + 32;
-// Left to everything else.
-constexpr int64_t kSpareBytes = int64_t{64} << 20;
 
 }  // namespace
 
 MemoryRowStore::MemoryRowStore(const Options& options)
     : head_(options.head),
       partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
-      max_rows_(options.max_rows),
-      available_memory_(options.available_memory),
+      limits_(options.head.name, options.max_rows, options.available_memory),
       dim_(options.head.embedding_dim),
       slab_(dim_ * (1 + options.head.slots_per_row)) {}
-
-absl::Status MemoryRowStore::CheckLimit(int64_t more_rows) const {
-  if (max_rows_ > 0 && more_rows > max_rows_ - table_.size()) {
-    return absl::ResourceExhaustedError(absl::StrCat("head '", head_.name, "': ", more_rows, " more rows beside ", table_.size(),
-                                                     " would pass the limit of ", max_rows_, " rows (--max-rows)"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status MemoryRowStore::CheckMemory(int64_t bytes, absl::string_view purpose) const {
-  if (bytes <= 0) return absl::OkStatus();
-  const int64_t available = available_memory_();
-  if (bytes <= available - kSpareBytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("head '", head_.name, "': ", purpose, " need ", (bytes + kSpareBytes) >> 20,
-                                                   " MiB of memory; ", available >> 20, " MiB are available"));
-}
 
 int64_t MemoryRowStore::BytesOfNewRows(int64_t row_count) const {
   const int64_t untouched = std::max<int64_t>(0, row_count - (reserved_row_count() - this->row_count()));
@@ -71,10 +50,10 @@ absl::Status MemoryRowStore::Acquire(absl::Span<const int64_t> class_ids) {
         new_indices_.push_back(i);
       }
     }
-    absl::Status status = CheckLimit(new_ids_.size());
+    absl::Status status = limits_.CheckRows(new_ids_.size(), table_.size());
     if (status.ok() && !new_ids_.empty()) {
       // All of it before any is taken: address space is always there, and the kernel kills who writes to more than there is memory for.
-      status = CheckMemory(BytesOfNewRows(new_ids_.size()), absl::StrCat(new_ids_.size(), " new rows"));
+      status = limits_.CheckMemory(BytesOfNewRows(new_ids_.size()), absl::StrCat(new_ids_.size(), " new rows"));
       if (status.ok()) status = slab_.Ensure(new_ids_.size());
       if (status.ok()) table_.ReserveFor(new_ids_);
     }
@@ -169,14 +148,7 @@ absl::Status MemoryRowStore::Write(absl::Span<const int64_t> class_ids, const fl
   return absl::OkStatus();
 }
 
-int64_t MemoryRowStore::KeyOf(int64_t class_id) const {
-  const Partitions::Place place = partitions_.Locate(class_id);
-  return static_cast<int64_t>(place.partition) << kIndexBits | place.index;
-}
-
-int64_t MemoryRowStore::ClassOfKey(int64_t key) const {
-  return partitions_.ClassAt({static_cast<int32_t>(key >> kIndexBits), key & ((int64_t{1} << kIndexBits) - 1)});
-}
+int64_t MemoryRowStore::ClassOfKey(int64_t key) const { return partitions_.ClassAt(PlaceOfKey(key)); }
 
 std::vector<int64_t> MemoryRowStore::ScanKeys(int64_t after, int64_t max_keys) const {
   // The smallest `max_keys` keys above `after`: collect up to twice as many, then keep the lower half; memory stays O(max_keys).
@@ -189,7 +161,7 @@ std::vector<int64_t> MemoryRowStore::ScanKeys(int64_t after, int64_t max_keys) c
     bound = keys.back();
   };
   table_.ForEach([&](int64_t class_id, uint32_t) {
-    const int64_t key = KeyOf(class_id);
+    const int64_t key = KeyOfPlace(partitions_.Locate(class_id));
     if (key <= after || key > bound) return;
     keys.push_back(key);
     if (static_cast<int64_t>(keys.size()) >= 2 * max_keys) shrink();
@@ -201,12 +173,13 @@ std::vector<int64_t> MemoryRowStore::ScanKeys(int64_t after, int64_t max_keys) c
 
 absl::Status MemoryRowStore::Reserve(int64_t row_count) {
   if (row_count < 0) return absl::InvalidArgumentError(absl::StrCat("row_count ", row_count, " is negative"));
-  if (absl::Status status = CheckLimit(row_count); !status.ok()) return status;
+  if (absl::Status status = limits_.CheckRows(row_count, table_.size()); !status.ok()) return status;
   if (row_count > Slab::kMaxRecords) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no more than ", Slab::kMaxRecords, " rows fit one shard; ", row_count, " are asked for"));
   }
-  if (absl::Status status = CheckMemory(BytesOfNewRows(row_count), absl::StrCat(row_count, " reserved rows")); !status.ok()) return status;
+  if (absl::Status status = limits_.CheckMemory(BytesOfNewRows(row_count), absl::StrCat(row_count, " reserved rows")); !status.ok())
+    return status;
   try {
     if (absl::Status status = slab_.Ensure(row_count); !status.ok()) return status;
     table_.Reserve(row_count);

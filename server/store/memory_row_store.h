@@ -12,6 +12,8 @@
 #include "head/head_spec.h"
 #include "head/partitions.h"
 #include "server/store/available_memory.h"
+#include "server/store/row_key.h"
+#include "server/store/row_limits.h"
 #include "server/store/row_store.h"
 #include "server/store/row_table.h"
 #include "server/store/slab.h"
@@ -38,25 +40,22 @@ class MemoryRowStore : public RowStore {
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
-  absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override;
+  absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override { return limits_.CheckMemory(bytes, purpose); }
   int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
   int64_t reserved_row_count() const override { return reserved_.load(std::memory_order_relaxed); }
 
  private:
-  absl::Status CheckLimit(int64_t more_rows) const;
   // Looks up the rows and gives records to those that are absent, without inserting them. Fills the pinned_ vectors.
   absl::Status Acquire(absl::Span<const int64_t> class_ids);
   // The new rows of the pin exist from now on; the pin is over.
   void InsertNew();
   void ForgetPin();
-  int64_t KeyOf(int64_t class_id) const;
   void UpdateCounts();
 
   const HeadSpec head_;
   const Partitions partitions_;
-  const int64_t max_rows_;
-  const std::function<int64_t()> available_memory_;
+  const RowLimits limits_;
   const int64_t dim_;
   Slab slab_;
   RowTable table_;

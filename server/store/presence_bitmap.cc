@@ -21,11 +21,6 @@ PresenceBitmap::PresenceBitmap(const Partitions& partitions, int shard, int shar
       last_(partitions.ShardRange(shard, shard_count).second),
       words_(last_ - first_) {}
 
-int64_t PresenceBitmap::FullBytes(const Partitions& partitions, int shard, int shard_count) {
-  const auto [first, last] = partitions.ShardRange(shard, shard_count);
-  return partitions.ShardSize(shard, shard_count) / 8 + (last - first) * static_cast<int64_t>(sizeof(std::vector<uint64_t>) + 24);
-}
-
 bool PresenceBitmap::Test(RowKey key) const {
   const Partitions::Place place = PlaceOfKey(key);
   const std::vector<uint64_t>& words = WordsOf(place.partition);

@@ -28,8 +28,6 @@ class PresenceBitmap {
 
   // Bits that are set.
   int64_t count() const { return count_; }
-  // With a bit set in every partition.
-  static int64_t FullBytes(const Partitions& partitions, int shard, int shard_count);
 
   // Up to `max` keys greater than `after` (-1: from the start) whose bit is set, ascending; fewer mean that no more follow.
   std::vector<RowKey> Next(RowKey after, int64_t max) const;

@@ -19,8 +19,6 @@ constexpr int64_t kPrefetchDistance = 8;
 constexpr int64_t kRowGrain = 64;
 // Rows read or written outside of steps at a time.
 constexpr int64_t kReadBatch = 4096;
-// Left to everything else when rows are added.
-constexpr int64_t kSpareBytes = int64_t{64} << 20;
 // Step, class and flags of a record, and its entry in the table.
 constexpr int64_t kBytesBesideRecord = 40;
 
@@ -32,6 +30,7 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
     : options_(options),
       partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
       codec_(options.head),
+      limits_(options.head.name, options.max_rows, options.available_memory),
       dim_(options.head.embedding_dim),
       slot_floats_(dim_ * options.head.slots_per_row),
       cold_(std::move(cold)),
@@ -42,23 +41,6 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
 }
 
 TieredRowStore::~TieredRowStore() = default;
-
-absl::Status TieredRowStore::CheckLimit(int64_t more_rows) const {
-  if (options_.max_rows > 0 && more_rows > options_.max_rows - presence_->count()) {
-    return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': ", more_rows, " more rows beside ",
-                                                     presence_->count(), " would pass the limit of ", options_.max_rows,
-                                                     " rows (--max-rows)"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status TieredRowStore::CheckMemory(int64_t bytes, absl::string_view purpose) const {
-  if (bytes <= 0) return absl::OkStatus();
-  const int64_t available = options_.available_memory();
-  if (bytes <= available - kSpareBytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': ", purpose, " need ", (bytes + kSpareBytes) >> 20,
-                                                   " MiB of memory; ", available >> 20, " MiB are available"));
-}
 
 int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
   int64_t records = slab_rows_.load(std::memory_order_relaxed) + row_count;
@@ -116,24 +98,31 @@ absl::Status TieredRowStore::MakeRoom(int64_t records) {
   return absl::OkStatus();
 }
 
+// Rows that exist and are not in the slab.
+absl::Status TieredRowStore::ReadElsewhere(absl::Span<ColdStore::Target> targets) const {
+  std::vector<ColdStore::Target*> on_disk;
+  for (ColdStore::Target& target : targets) {
+    if (!queue_->Find(static_cast<RowKey>(target.key), target.bytes, &target.step)) on_disk.push_back(&target);
+  }
+  std::sort(on_disk.begin(), on_disk.end(), [](const ColdStore::Target* a, const ColdStore::Target* b) { return a->key < b->key; });
+  std::vector<ColdStore::Target> sorted;
+  sorted.reserve(on_disk.size());
+  for (const ColdStore::Target* target : on_disk) sorted.push_back(*target);
+  if (absl::Status status = cold_->Read(absl::MakeSpan(sorted)); !status.ok()) return status;
+  for (size_t i = 0; i < sorted.size(); ++i) on_disk[i]->step = sorted[i].step;
+  return absl::OkStatus();
+}
+
 absl::Status TieredRowStore::LoadStored() {
   if (stored_.empty()) return absl::OkStatus();
   const absl::Time start = absl::Now();
   std::vector<ColdStore::Target> targets;
-  std::vector<uint32_t> records;
+  targets.reserve(stored_.size());
   for (const uint32_t index : stored_) {
-    const RowKey key = KeyOf(pinned_ids_[index]);
-    int64_t step = 0;
-    if (queue_->Find(key, RecordAt(pinned_[index]), &step)) {
-      slab_.LastStep(pinned_[index]) = step;
-    } else {
-      targets.push_back({static_cast<uint64_t>(key), RecordAt(pinned_[index]), static_cast<int64_t>(pinned_[index])});
-    }
+    targets.push_back({static_cast<uint64_t>(KeyOf(pinned_ids_[index])), RecordAt(pinned_[index]), 0});
   }
-  std::sort(targets.begin(), targets.end(), [](const ColdStore::Target& a, const ColdStore::Target& b) { return a.key < b.key; });
-  for (ColdStore::Target& target : targets) records.push_back(static_cast<uint32_t>(target.step));
-  absl::Status status = cold_->Read(absl::MakeSpan(targets));
-  for (size_t i = 0; status.ok() && i < targets.size(); ++i) slab_.LastStep(records[i]) = targets[i].step;
+  const absl::Status status = ReadElsewhere(absl::MakeSpan(targets));
+  for (size_t i = 0; status.ok() && i < targets.size(); ++i) slab_.LastStep(pinned_[stored_[i]]) = targets[i].step;
   statistics_.disk_wait_seconds += absl::ToDoubleSeconds(absl::Now() - start);
   return status;
 }
@@ -163,9 +152,9 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
       (exists ? stored_ : virtual_).push_back(static_cast<uint32_t>(i));
       if (!exists) presence_->MakeRoom(key);
     }
-    status = CheckLimit(virtual_.size());
+    status = limits_.CheckRows(virtual_.size(), presence_->count());
     const int64_t absent = static_cast<int64_t>(stored_.size() + virtual_.size());
-    if (status.ok()) status = CheckMemory(BytesOfNewRows(absent), absl::StrCat(absent, " more rows in memory"));
+    if (status.ok()) status = limits_.CheckMemory(BytesOfNewRows(absent), absl::StrCat(absent, " more rows in memory"));
     if (status.ok() && absent > 0) status = MakeRoom(absent);
     if (status.ok() && absent > 0) {
       std::vector<int64_t> absent_ids;
@@ -260,6 +249,14 @@ void TieredRowStore::Insert(bool with_virtual) {
   }
 }
 
+void TieredRowStore::MarkChanged(int64_t step) {
+  for (const uint32_t record : pinned_) {
+    slab_.LastStep(record) = step;
+    if ((flags_[record] & kDirty) == 0) ++statistics_.dirty_rows;
+    flags_[record] |= kDirty;
+  }
+}
+
 void TieredRowStore::Commit(int64_t step) {
   Insert(/*with_virtual=*/true);
   if (!codec_.in_place()) {
@@ -267,11 +264,7 @@ void TieredRowStore::Commit(int64_t step) {
       for (int64_t i = begin; i < end; ++i) codec_.EncodeStep(step, pinned_ids_[i], weights_[i], slots_[i], RecordAt(pinned_[i]));
     });
   }
-  for (const uint32_t record : pinned_) {
-    slab_.LastStep(record) = step;
-    if ((flags_[record] & kDirty) == 0) ++statistics_.dirty_rows;
-    flags_[record] |= kDirty;
-  }
+  MarkChanged(step);
   EndPin();
   UpdateCounts();
 }
@@ -312,27 +305,21 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
   for (size_t i = 0; i < elsewhere.size(); ++i) {
     if (elsewhere[i] != 0) indices.push_back(static_cast<int64_t>(i));
   }
-  std::sort(indices.begin(), indices.end(), [&](int64_t a, int64_t b) { return KeyOf(class_ids[a]) < KeyOf(class_ids[b]); });
   const int64_t record_bytes = codec_.record_bytes();
   std::unique_ptr<std::byte[]> buffer;
   for (size_t begin = 0; begin < indices.size(); begin += kReadBatch) {
     const size_t count = std::min<size_t>(kReadBatch, indices.size() - begin);
     if (buffer == nullptr) buffer = std::make_unique<std::byte[]>(count * record_bytes);
-    std::vector<int64_t> steps(count);
     std::vector<ColdStore::Target> targets;
-    std::vector<size_t> target_rows;
+    targets.reserve(count);
     for (size_t j = 0; j < count; ++j) {
-      const RowKey key = KeyOf(class_ids[indices[begin + j]]);
-      if (queue_->Find(key, buffer.get() + j * record_bytes, &steps[j])) continue;
-      targets.push_back({static_cast<uint64_t>(key), buffer.get() + j * record_bytes, 0});
-      target_rows.push_back(j);
+      targets.push_back({static_cast<uint64_t>(KeyOf(class_ids[indices[begin + j]])), buffer.get() + j * record_bytes, 0});
     }
-    if (absl::Status status = cold_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
-    for (size_t t = 0; t < targets.size(); ++t) steps[target_rows[t]] = targets[t].step;
+    if (absl::Status status = ReadElsewhere(absl::MakeSpan(targets)); !status.ok()) return status;
     for (size_t j = 0; j < count; ++j) {
       const int64_t i = indices[begin + j];
-      codec_.Decode(buffer.get() + j * record_bytes, weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_);
-      if (last_step != nullptr) last_step[i] = steps[j];
+      codec_.Decode(targets[j].bytes, weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_);
+      if (last_step != nullptr) last_step[i] = targets[j].step;
     }
   }
   return absl::OkStatus();
@@ -346,11 +333,7 @@ absl::Status TieredRowStore::Write(absl::Span<const int64_t> class_ids, const fl
     }
   });
   Insert(/*with_virtual=*/true);
-  for (const uint32_t record : pinned_) {
-    slab_.LastStep(record) = -1;
-    if ((flags_[record] & kDirty) == 0) ++statistics_.dirty_rows;
-    flags_[record] |= kDirty;
-  }
+  MarkChanged(/*step=*/-1);
   EndPin();
   UpdateCounts();
   return absl::OkStatus();
@@ -375,7 +358,7 @@ absl::Status TieredRowStore::Flush() {
 
 absl::Status TieredRowStore::Reserve(int64_t row_count) {
   if (row_count < 0) return absl::InvalidArgumentError(absl::StrCat("row_count ", row_count, " is negative"));
-  if (absl::Status status = CheckLimit(row_count); !status.ok()) return status;
+  if (absl::Status status = limits_.CheckRows(row_count, presence_->count()); !status.ok()) return status;
   // A bounded slab holds no more than its bound, however many rows are to come.
   int64_t records = row_count;
   if (options_.slab_records > 0) records = std::min(records, options_.slab_records - table_.size());
@@ -383,7 +366,8 @@ absl::Status TieredRowStore::Reserve(int64_t row_count) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no more than ", Slab::kMaxRecords, " rows fit one shard; ", records, " are asked for"));
   }
-  if (absl::Status status = CheckMemory(BytesOfNewRows(records), absl::StrCat(records, " reserved rows")); !status.ok()) return status;
+  if (absl::Status status = limits_.CheckMemory(BytesOfNewRows(records), absl::StrCat(records, " reserved rows")); !status.ok())
+    return status;
   try {
     if (absl::Status status = slab_.Ensure(records); !status.ok()) return status;
     table_.Reserve(records);

@@ -17,6 +17,7 @@
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
+#include "server/store/row_limits.h"
 #include "server/store/row_store.h"
 #include "server/store/row_table.h"
 #include "server/store/slab.h"
@@ -55,7 +56,7 @@ class TieredRowStore : public RowStore {
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
-  absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override;
+  absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override { return limits_.CheckMemory(bytes, purpose); }
   int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
   // Rows that are in memory or have room there, and those that are elsewhere.
@@ -89,21 +90,24 @@ class TieredRowStore : public RowStore {
 
   std::byte* RecordAt(uint32_t record) const { return reinterpret_cast<std::byte*>(slab_.At(record)); }
   RowKey KeyOf(int64_t class_id) const { return KeyOfPlace(partitions_.Locate(class_id)); }
-  absl::Status CheckLimit(int64_t more_rows) const;
   // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load);
   absl::Status MakeRoom(int64_t records);
   absl::Status Evict(int64_t records);
+  absl::Status ReadElsewhere(absl::Span<ColdStore::Target> targets) const;
   absl::Status LoadStored();
   void ReturnRecords();
   // Rows that were not in the slab are from now on; virtual ones exist.
   void Insert(bool with_virtual);
+  // The pinned rows are of `step`, and the disk does not have them.
+  void MarkChanged(int64_t step);
   void EndPin();
   void UpdateCounts();
 
   const Options options_;
   const Partitions partitions_;
   const RowCodec codec_;
+  const RowLimits limits_;
   const int64_t dim_;
   const int64_t slot_floats_;
   const std::unique_ptr<ColdStore> cold_;

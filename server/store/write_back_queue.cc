@@ -31,8 +31,6 @@ WriteBackQueue::~WriteBackQueue() {
   thread_.join();
 }
 
-int64_t WriteBackQueue::MemoryBytes(int64_t record_bytes, int64_t capacity) { return capacity * (record_bytes + 64); }
-
 absl::Status WriteBackQueue::Add(RowKey key, int64_t step, const std::byte* bytes) {
   absl::MutexLock lock(&mu_);
   if (!HasRoom()) {

@@ -44,7 +44,6 @@ class WriteBackQueue {
     double wait_seconds = 0.0;  // That Add() waited for room, in all.
   };
   Statistics statistics() const;
-  static int64_t MemoryBytes(int64_t record_bytes, int64_t capacity);
 
  private:
   struct Slot {

@@ -58,7 +58,7 @@ struct Model {
 };
 
 std::unique_ptr<ColdStore> MustOpen(const std::string& folder, int64_t record_bytes = kBytes) {
-  auto store = ColdStore::Open({folder, record_bytes, 100000, 4});
+  auto store = ColdStore::Open({folder, record_bytes, 4});
   EXPECT_TRUE(store.ok()) << store.status();
   return store.ok() ? *std::move(store) : nullptr;
 }
@@ -158,10 +158,10 @@ TEST(ColdStoreTest, DamageOnTheDiskIsALoss) {
 TEST(ColdStoreTest, AFolderIsOfOneSizeAndOneServer) {
   TempDir dir;
   std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
-  const absl::Status twice = ColdStore::Open({dir.File("rows"), kBytes, 1000, 4}).status();
+  const absl::Status twice = ColdStore::Open({dir.File("rows"), kBytes, 4}).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(twice)) << twice;
   store.reset();
-  const absl::Status other = ColdStore::Open({dir.File("rows"), kBytes + 1, 1000, 4}).status();
+  const absl::Status other = ColdStore::Open({dir.File("rows"), kBytes + 1, 4}).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(other)) << other;
   EXPECT_NE(other.message().find("records of 300 bytes"), std::string::npos) << other;
 }

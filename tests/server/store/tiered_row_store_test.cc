@@ -136,7 +136,7 @@ class Rig {
     }
     std::unique_ptr<ColdStore> cold;
     if (!folder_.empty()) {
-      auto opened = ColdStore::Open({folder_, codec_.record_bytes(), kClasses, 4});
+      auto opened = ColdStore::Open({folder_, codec_.record_bytes(), 4});
       ASSERT_TRUE(opened.ok()) << opened.status();
       cold = *std::move(opened);
     }
