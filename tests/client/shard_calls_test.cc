@@ -3,7 +3,8 @@
 #include <atomic>
 #include <string>
 
-#include "absl/time/clock.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "proto/wire/status.h"
 #include "tests/testing/client/fake_shard.h"
@@ -39,12 +40,13 @@ absl::Status NeverAnswer(grpc::ServerContext* context, const v1::HeadStepRequest
 
 TEST(ShardCallsTest, CallsAreInFlightTogetherAndAnswersKeepTheirOrder) {
   // Each shard answers only once the other has been asked too.
-  FakeShard fakes[2];
   std::atomic<int> asked{0};
+  absl::Notification both_asked;
+  FakeShard fakes[2];
   for (int k = 0; k < 2; ++k) {
-    fakes[k].head_step = [&asked, k](grpc::ServerContext* context, const v1::HeadStepRequest&, v1::HeadStepResponse* response) {
-      ++asked;
-      while (asked < 2 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    fakes[k].head_step = [&asked, &both_asked, k](grpc::ServerContext*, const v1::HeadStepRequest&, v1::HeadStepResponse* response) {
+      if (++asked == 2) both_asked.Notify();
+      if (!both_asked.WaitForNotificationWithTimeout(kLong)) return absl::DeadlineExceededError("the other shard was not asked");
       response->mutable_statistics()->set_row_count(10 + k);
       return absl::OkStatus();
     };
@@ -129,13 +131,16 @@ TEST(ShardCallsTest, AnErrorOfOneShardEndsTheWaitForTheOthers) {
 }
 
 TEST(ShardCallsTest, AbortedWaitsForAllAndNamesTheHighestAttempt) {
-  FakeShard fakes[3];
   std::atomic<int> ended{0};
+  absl::Notification first_ended;
+  FakeShard fakes[3];
   for (int k = 0; k < 3; ++k) {
-    fakes[k].head_step = [&ended, k](grpc::ServerContext* context, const v1::HeadStepRequest&, v1::HeadStepResponse*) -> absl::Status {
+    fakes[k].head_step = [&ended, &first_ended, k](grpc::ServerContext*, const v1::HeadStepRequest&,
+                                                   v1::HeadStepResponse*) -> absl::Status {
       // Shard 1, which answers first, names the lowest attempt.
-      while (k != 1 && ended == 0 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+      if (k != 1) first_ended.WaitForNotificationWithTimeout(kLong);
       ++ended;
+      if (k == 1) first_ended.Notify();
       if (k == 0) return absl::OkStatus();
       return StepAbortedError("rank 1 did not come", {k == 1 ? 1 : 5, {1}});
     };

@@ -15,12 +15,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/child_process.h"
 #include "client/local_shards.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/client/fake_shard.h"
 #include "tests/testing/server/shard_stubs.h"
 
 namespace myriad {
@@ -71,7 +71,7 @@ class VoteProxy : public v1::ShardPeer::Service {
       absl::MutexLock lock(&mu_);
       committed_ = committed_ || response->outcome().decision() == v1::StepOutcome::DECISION_COMMIT;
     }
-    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    testing::FakeShard::WaitForCancel(context).IgnoreError();
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the answer is lost");
   }
 
