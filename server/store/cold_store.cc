@@ -20,7 +20,7 @@
 #include <xxhash.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 
 namespace myriad {
 namespace {
@@ -34,7 +34,9 @@ constexpr size_t kKeyBytes = 8;
 constexpr int64_t kScanReadAhead = 2 << 20;
 // Keys that a thread asks for at a time: enough to share a block's read among neighbours, few enough for all threads to have work.
 constexpr size_t kReadGrain = 32;
-// The record size, under a key that no record has (keys are 8 bytes).
+// Notes are a column family of their own: one of them is flushed without the records. Callers' names come after a prefix.
+constexpr char kNotesFamily[] = "notes";
+constexpr char kNotePrefix[] = "note/";
 constexpr char kSizeKey[] = "record_bytes";
 
 absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder) {
@@ -67,12 +69,15 @@ class RocksColdStore : public ColdStore {
   explicit RocksColdStore(const Options& options) : options_(options), value_bytes_(kHeaderBytes + options.record_bytes) {}
 
   ~RocksColdStore() override {
-    if (db_ != nullptr) db_->Close();
+    if (db_ == nullptr) return;
+    for (rocksdb::ColumnFamilyHandle* family : families_) db_->DestroyColumnFamilyHandle(family);
+    db_->Close();
   }
 
   absl::Status OpenDb() {
     rocksdb::Options rocks;
     rocks.create_if_missing = true;
+    rocks.create_missing_column_families = true;
     rocks.write_buffer_size = kMemtableBytes;
     rocks.max_write_buffer_number = kMemtables;
     rocks.compression = rocksdb::kNoCompression;
@@ -101,11 +106,15 @@ class RocksColdStore : public ColdStore {
     rocks.use_direct_reads = true;
     rocks.use_direct_io_for_flush_and_compaction = true;
     rocksdb::DB* db = nullptr;
-    rocksdb::Status status = rocksdb::DB::Open(rocks, options_.folder, &db);
+    const auto open = [&] {
+      return rocksdb::DB::Open(rocks, options_.folder, {{rocksdb::kDefaultColumnFamilyName, rocks}, {kNotesFamily, rocks}}, &families_,
+                               &db);
+    };
+    rocksdb::Status status = open();
     if (!status.ok() && (status.IsNotSupported() || status.IsInvalidArgument())) {
       rocks.use_direct_reads = false;
       rocks.use_direct_io_for_flush_and_compaction = false;
-      status = rocksdb::DB::Open(rocks, options_.folder, &db);
+      status = open();
     }
     if (!status.ok()) return FromRocks(status, options_.folder);
     db_.reset(db);
@@ -217,7 +226,6 @@ class RocksColdStore : public ColdStore {
     char first_key[kKeyBytes];
     EncodeKey(first, first_key);
     for (iterator->Seek(rocksdb::Slice(first_key, kKeyBytes)); iterator->Valid(); iterator->Next()) {
-      if (iterator->key().size() != kKeyBytes) continue;
       Record record;
       record.key = DecodeKey(iterator->key());
       absl::Status status = DecodeValue(record.key, iterator->value(), &record);
@@ -243,6 +251,18 @@ class RocksColdStore : public ColdStore {
     return FromRocks(status, folder);
   }
 
+  absl::Status PutNote(absl::string_view name, absl::string_view bytes) override {
+    return PutInNotes(absl::StrCat(kNotePrefix, name), bytes);
+  }
+
+  absl::StatusOr<std::string> GetNote(absl::string_view name) override {
+    std::string bytes;
+    const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), families_[kNotes], absl::StrCat(kNotePrefix, name), &bytes);
+    if (status.IsNotFound()) return absl::NotFoundError(absl::StrCat(options_.folder, " has no '", name, "'"));
+    if (!status.ok()) return FromRocks(status, options_.folder);
+    return bytes;
+  }
+
   Statistics statistics() const override {
     const auto property = [&](const std::string& name) {
       uint64_t value = 0;
@@ -251,8 +271,7 @@ class RocksColdStore : public ColdStore {
     };
     const auto ticker = [&](rocksdb::Tickers which) { return static_cast<int64_t>(statistics_->getTickerCount(which)); };
     Statistics result;
-    // Less the one that holds the record size.
-    result.record_count_estimate = std::max<int64_t>(0, property(rocksdb::DB::Properties::kEstimateNumKeys) - 1);
+    result.record_count_estimate = property(rocksdb::DB::Properties::kEstimateNumKeys);
     result.disk_bytes = property(rocksdb::DB::Properties::kLiveSstFilesSize);
     result.read_bytes = read_bytes_ + ticker(rocksdb::COMPACT_READ_BYTES);
     result.written_bytes = ticker(rocksdb::FLUSH_WRITE_BYTES) + ticker(rocksdb::COMPACT_WRITE_BYTES) + ingested_bytes_;
@@ -267,19 +286,21 @@ class RocksColdStore : public ColdStore {
  private:
   absl::Status CheckSize() {
     std::string stored;
-    rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), kSizeKey, &stored);
+    const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), families_[kNotes], kSizeKey, &stored);
     const std::string wanted = absl::StrCat(options_.record_bytes);
-    if (status.IsNotFound()) {
-      rocksdb::WriteOptions write;
-      write.disableWAL = true;
-      status = db_->Put(write, kSizeKey, wanted);
-      if (status.ok()) status = db_->Flush(rocksdb::FlushOptions());
-      return FromRocks(status, options_.folder);
-    }
+    if (status.IsNotFound()) return PutInNotes(kSizeKey, wanted);
     if (!status.ok()) return FromRocks(status, options_.folder);
     if (stored == wanted) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(options_.folder, ": has records of ", stored, " bytes; this head's have ", wanted,
                                                       " (embedding_dim, dtypes or slots differ)"));
+  }
+
+  absl::Status PutInNotes(const std::string& key, absl::string_view bytes) {
+    rocksdb::WriteOptions write;
+    write.disableWAL = true;
+    rocksdb::Status status = db_->Put(write, families_[kNotes], key, rocksdb::Slice(bytes.data(), bytes.size()));
+    if (status.ok()) status = db_->Flush(rocksdb::FlushOptions(), families_[kNotes]);
+    return FromRocks(status, options_.folder);
   }
 
   void EncodeValue(const Record& record, std::string* value) const {
@@ -337,6 +358,8 @@ class RocksColdStore : public ColdStore {
   const std::shared_ptr<rocksdb::Statistics> statistics_ = rocksdb::CreateDBStatistics();
   rocksdb::Options rocks_;
   std::unique_ptr<rocksdb::DB> db_;
+  static constexpr int kNotes = 1;
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;  // Records, notes.
   std::atomic<int64_t> accepted_bytes_{0};
   std::atomic<int64_t> ingested_bytes_{0};
   std::atomic<int64_t> read_bytes_{0};

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace myriad {
@@ -77,6 +78,11 @@ class ColdStore {
   // A copy of all records as they are, in a new folder on the same file system: hard links. Requires: nothing is written meanwhile.
   // Errors: ALREADY_EXISTS, those of the system.
   virtual absl::Status LinkTo(const std::string& folder) = 0;
+
+  // A small named text beside the records, such as what the rest of the program must know to open them. PutNote() replaces what was there,
+  // whole or not at all, and it is durable when it returns; copies by LinkTo() have it too. Errors: as Write(); GetNote: NOT_FOUND.
+  virtual absl::Status PutNote(absl::string_view name, absl::string_view bytes) = 0;
+  virtual absl::StatusOr<std::string> GetNote(absl::string_view name) = 0;
 
   virtual Statistics statistics() const = 0;
 };

@@ -182,5 +182,27 @@ TEST(ColdStoreTest, ALinkedCopyKeepsItsInstant) {
   later.Check(store.get());
 }
 
+TEST(ColdStoreTest, NotesLieBesideRecords) {
+  TempDir dir;
+  Model model;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  EXPECT_TRUE(absl::IsNotFound(store->GetNote("state").status()));
+  model.Put(store.get(), RandomKeys(2000, 1), 0);
+  ASSERT_TRUE(store->Flush().ok());
+  ASSERT_TRUE(store->PutNote("state", "old").ok());
+  const std::string large(3 << 20, 'n');
+  ASSERT_TRUE(store->PutNote("bitmap", large).ok());
+  ASSERT_TRUE(store->PutNote("state", std::string("n\0w", 3)).ok());
+  ASSERT_TRUE(store->LinkTo(dir.File("save")).ok());
+  store.reset();
+  for (const char* folder : {"rows", "save"}) {
+    store = MustOpen(dir.File(folder));
+    model.Check(store.get());
+    EXPECT_EQ(*store->GetNote("state"), std::string("n\0w", 3));
+    EXPECT_EQ(*store->GetNote("bitmap"), large);
+    EXPECT_EQ(store->statistics().record_count_estimate, 2000);
+  }
+}
+
 }  // namespace
 }  // namespace myriad

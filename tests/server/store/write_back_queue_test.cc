@@ -32,6 +32,8 @@ class FakeCold : public ColdStore {
   }
   absl::Status Flush() override { return absl::OkStatus(); }
   absl::Status LinkTo(const std::string&) override { return absl::UnimplementedError("not asked for"); }
+  absl::Status PutNote(absl::string_view, absl::string_view) override { return absl::UnimplementedError("not asked for"); }
+  absl::StatusOr<std::string> GetNote(absl::string_view) override { return absl::UnimplementedError("not asked for"); }
   Statistics statistics() const override { return {}; }
 
   void Open(bool open) {
