@@ -1,0 +1,51 @@
+#include <signal.h>
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "client/bench_head.h"
+#include "client/stop_signals.h"
+#include "client/verbs.h"
+
+namespace myriad {
+
+void AddBench(CLI::App& app, Verb* verb) {
+  CLI::App* bench = app.add_subcommand("bench", "Measures on this machine");
+  bench->require_subcommand(0, 1);
+  auto options = std::make_shared<BenchHeadOptions>();
+  auto placement = std::make_shared<std::string>("shard");
+  CLI::App* head =
+      bench->add_subcommand("head", "Time of a head's step over real servers, beside the matrix products it cannot do without");
+  const auto add = [head](const char* name, auto* value, const char* help) {
+    return head->add_option(name, *value, help)->capture_default_str();
+  };
+  add("--classes", &options->classes, "N, classes of the head")->check(CLI::PositiveNumber);
+  add("--dim", &options->dim, "D, numbers of an embedding")->check(CLI::PositiveNumber);
+  add("--batch", &options->batch, "B, embeddings of a step")->check(CLI::PositiveNumber);
+  add("--samples", &options->samples, "S, negatives drawn for a step over all shards; positives come on top")
+      ->check(CLI::NonNegativeNumber);
+  add("--steps", &options->steps, "Timed steps")->check(CLI::PositiveNumber);
+  add("--warmup-steps", &options->warmup_steps, "Untimed steps before them")->check(CLI::PositiveNumber);
+  add("--shards", &options->shards, "K, server processes")->check(CLI::Range(1, 4096));
+  add("--threads", &options->threads, "Compute threads of all servers together; 0: all cores")->check(CLI::NonNegativeNumber);
+  head->add_option("--compute-at", *placement, "Where logits are computed: shard or worker")
+      ->check(CLI::IsMember({"shard", "worker"}))
+      ->capture_default_str();
+  head->add_option("--json", options->json_path, "Writes the figures to this file too");
+  head->add_option("--server-binary", options->server_binary, kServerBinaryHelp);
+  head->footer("Example:\n  myriad bench head --classes 100000000 --dim 512 --batch 256 --samples 16384 --steps 20 --json out.json");
+  head->callback([options, placement, verb] {
+    verb->run = [options, placement]() -> absl::Status {
+      options->placement = *placement == "worker" ? Placement::kWorker : Placement::kShard;
+      const absl::StatusOr<std::string> server = Sibling(options->server_binary, "server", "myriad-server");
+      if (!server.ok()) return server.status();
+      options->server_binary = *server;
+      HandleStopSignals(SA_RESETHAND);  // The second time the process ends at once, and its servers with it.
+      options->should_stop = [] { return StopRequests() > 0; };
+      return RunBenchHead(*options, std::cout);
+    };
+  });
+}
+
+}  // namespace myriad
