@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
 #include <c10/util/Flags.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -118,6 +119,9 @@ std::string LocalAddressTowards(const std::string& host, int port) {
   return address;
 }
 
+// The step of a reduction that belongs to none.
+constexpr int64_t kBeforeFirstStep = -1;
+
 // Sums a bucket over the ranks; c10d's own hooks would average.
 class SumHook : public c10d::CppCommHookInterface<ProcessGroupPtr> {
  public:
@@ -133,7 +137,7 @@ class SumHook : public c10d::CppCommHookInterface<ProcessGroupPtr> {
     span.start_ns = Trace::Now();
     std::vector<at::Tensor> tensors = {bucket.getBufferRef()};
     c10::intrusive_ptr<c10::ivalue::Future> future = state_->allreduce(tensors)->getFuture();
-    if (trace_ != nullptr) {
+    if (trace_ != nullptr && span.step != kBeforeFirstStep) {
       future->addCallback([trace = trace_, span](c10::ivalue::Future&) mutable {
         span.end_ns = Trace::Now();
         trace->Add(std::move(span));
@@ -149,7 +153,7 @@ class SumHook : public c10d::CppCommHookInterface<ProcessGroupPtr> {
 
 class BucketReducer : public GradientReducer {
  public:
-  // `group` is null for one rank. May throw.
+  // `group` is null for one rank. Talks to the others. May throw.
   BucketReducer(std::vector<at::Tensor> parameters, int64_t bucket_bytes, ProcessGroupPtr group, Trace* trace)
       : parameters_(std::move(parameters)), trace_(trace) {
     if (group == nullptr) return;
@@ -164,6 +168,7 @@ class BucketReducer : public GradientReducer {
         /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/true, std::unordered_map<size_t, std::string>(), first_bytes,
         /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false, std::vector<int64_t>());
     reducer_->register_comm_hook(std::make_unique<SumHook>(std::move(group), trace_, &step_));
+    SettleBuckets();
   }
 
   absl::Status BeginStep(int64_t step) override {
@@ -194,9 +199,23 @@ class BucketReducer : public GradientReducer {
   }
 
  private:
+  // c10d lays its buckets out anew after its first backward pass, in the order in which the gradients came, and how three ranks' numbers
+  // are rounded depends on where they lie. A pass in which zeros come from the last parameter to the first settles the layout before the
+  // first step: each step then sums alike, also in a process that goes on where another stopped.
+  void SettleBuckets() {
+    at::AutoGradMode with_gradients(true);
+    std::vector<at::Tensor> sums;
+    sums.reserve(parameters_.size());
+    for (const at::Tensor& parameter : parameters_) sums.push_back(parameter.sum());
+    const at::Tensor all = at::stack(sums);
+    reducer_->prepare_for_backward({all});
+    all.backward(at::zeros_like(all));
+    reducer_->rebuild_buckets();
+  }
+
   const std::vector<at::Tensor> parameters_;
   Trace* const trace_;
-  std::atomic<int64_t> step_{0};
+  std::atomic<int64_t> step_{kBeforeFirstStep};
   std::unique_ptr<c10d::Reducer> reducer_;
 };
 
@@ -338,7 +357,7 @@ class C10dCollectives : public Collectives {
   absl::StatusOr<std::unique_ptr<GradientReducer>> MakeGradientReducer(std::vector<at::Tensor> parameters, int64_t bucket_bytes,
                                                                        Trace* trace) override {
     std::unique_ptr<GradientReducer> reducer;
-    absl::Status status = GuardTorch("making the gradient reducer", [&] {
+    absl::Status status = GuardPeers("making the gradient reducer", [&] {
       reducer = std::make_unique<BucketReducer>(std::move(parameters), bucket_bytes, group_, trace);
     });
     if (!status.ok()) return status;

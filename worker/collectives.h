@@ -80,8 +80,9 @@ class Collectives : public RankExchange {
   virtual absl::Status RequestStop() = 0;
   virtual absl::StatusOr<bool> StopRequested() = 0;
 
-  // For `parameters` (kept; they share memory with the network), in buckets of `bucket_bytes`. Spans of backward and of each bucket's
-  // reduction go to `trace` unless it is null. Outlives neither this object nor `trace`.
+  // For `parameters` (kept; they share memory with the network), in buckets of `bucket_bytes` that are laid out once, here, with the other
+  // ranks: equal gradients give equal sums in every step. Spans of backward and of each bucket's reduction go to `trace` unless it is null.
+  // Outlives neither this object nor `trace`.
   virtual absl::StatusOr<std::unique_ptr<GradientReducer>> MakeGradientReducer(std::vector<at::Tensor> parameters, int64_t bucket_bytes,
                                                                                Trace* trace) = 0;
 

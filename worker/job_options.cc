@@ -92,6 +92,7 @@ absl::StatusOr<Schedule> ScheduleOf(const config::v1::JobConfig& config, int64_t
 TrainingOptions TrainingOptionsOf(const config::v1::JobConfig& config, const Schedule& schedule) {
   TrainingOptions options;
   options.schedule = schedule;
+  options.seed = config.seed();
   options.step.accumulation = std::max(1, config.training().accumulation());
   options.step.bfloat16 = config.training().precision() == TrainingConfig::PRECISION_BFLOAT16;
   if (config.backbone_optimizer().has_clip_norm()) options.step.clip_norm = config.backbone_optimizer().clip_norm();

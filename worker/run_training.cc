@@ -3,13 +3,20 @@
 #include <cmath>
 #include <utility>
 
+#include <ATen/Context.h>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "head/counter_random.h"
+#include "worker/torch_errors.h"
 
 namespace myriad {
 namespace {
 
 double SecondsSince(int64_t start_ns) { return static_cast<double>(Trace::Now() - start_ns) * 1e-9; }
+
+// Separates the random numbers of LibTorch from other uses of the seed.
+constexpr uint64_t kTorchPurpose = 0x746f726368;
 
 // Whether a multiple of `every` epochs is passed by the step that ends at `done_steps`.
 bool IsDue(double every, int64_t done_steps, int64_t steps_per_epoch) {
@@ -61,6 +68,11 @@ class TrainingLoop {
     batch.heads.reserve(batch.labels.size());
     for (int32_t source : read->sources) batch.heads.push_back(parts_.head_of_source[source]);
     const double learning_rate = LearningRate(options_.schedule, step);
+    // What the network draws (dropout) follows from (seed, rank, step): nothing of a generator's past needs saving.
+    absl::Status status = GuardTorch("seeding LibTorch", [&] {
+      at::manual_seed(StreamKey(options_.seed, kTorchPurpose, static_cast<uint64_t>(parts_.step.collectives->rank()), step));
+    });
+    if (!status.ok()) return status;
     absl::StatusOr<StepFigures> figures = TrainingStep(parts_.step, options_.step, batch, step, learning_rate);
     if (!figures.ok()) return figures.status();
     // The heads count the images of all ranks; what a batch lacks was skipped by some rank.

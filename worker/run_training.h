@@ -37,6 +37,7 @@ struct TrainingParts {
 struct TrainingOptions {
   StepOptions step;
   Schedule schedule;  // Its total_steps is the length of the run.
+  uint64_t seed = 0;  // Of what the network draws.
   int log_every_steps = 20;
   EmbedOptions embed;
 };

@@ -224,7 +224,6 @@ absl::Status RunTrainJob(const TrainJobOptions& options) {
   status = GuardTorch("setting up LibTorch", [&] {
     at::set_num_threads(options.threads);
     at::globalContext().setDeterministicCuDNN(true);
-    at::manual_seed(config->seed() + static_cast<uint64_t>(options.rank.rank));
   });
   if (!status.ok()) return status;
 

@@ -92,6 +92,27 @@ void GradientsAreSummed(Collectives* ranks) {
   REQUIRE(reductions >= 3);
 }
 
+// Three numbers are summed in another order elsewhere in a bucket: the first step of a process must have the buckets of all later ones.
+void EveryStepSumsAlike(Collectives* ranks) {
+  constexpr int64_t kWidth = 17;
+  std::vector<at::Tensor> layers = MakeLayers(7, kWidth);
+  // Gradients come in another order than the parameters stand in.
+  std::vector<at::Tensor> parameters = {layers[3], layers[0], layers[6], layers[1], layers[5], layers[2], layers[4]};
+  auto reducer = ranks->MakeGradientReducer(parameters, /*bucket_bytes=*/3 * kWidth * kWidth * 4, nullptr);
+  REQUIRE(reducer.ok());
+  const at::Tensor x = Random({5, kWidth}, ranks->rank());
+  std::vector<at::Tensor> first;
+  for (int64_t step = 0; step < 3; ++step) {
+    REQUIRE((*reducer)->BeginStep(step).ok());
+    const at::Tensor out = RunLayers(layers, x);
+    REQUIRE((*reducer)->Backward(out, Random({5, kWidth}, 50 + ranks->rank()), true).ok());
+    for (size_t i = 0; i < layers.size(); ++i) {
+      if (step == 0) first.push_back(layers[i].grad().clone());
+      REQUIRE(at::equal(layers[i].grad(), first[i]));
+    }
+  }
+}
+
 // The first bucket is on its way while the gradient of the first layer, the last of backward, is not there yet.
 void ReductionStartsBeforeBackwardEnds(Collectives* ranks) {
   constexpr int64_t kWidth = 256;
@@ -230,6 +251,7 @@ using Case = void (*)(Collectives*);
 const std::map<std::string, Case>& Cases() {
   static const auto* cases = new std::map<std::string, Case>{
       {"sum", GradientsAreSummed},
+      {"alike", EveryStepSumsAlike},
       {"overlap", ReductionStartsBeforeBackwardEnds},
       {"rows", RowsAreGatheredAndScattered},
       {"share", RankZerosValuesReachAll},
@@ -331,6 +353,8 @@ TEST(CollectivesTest, BucketsSumTheGradientsOfAllRanks) {
   EXPECT_EQ(RunCase("sum", 2), std::vector<int>({0, 0}));
   EXPECT_EQ(RunCase("sum", 3), std::vector<int>({0, 0, 0}));
 }
+
+TEST(CollectivesTest, EqualGradientsGiveEqualSumsInEveryStep) { EXPECT_EQ(RunCase("alike", 3), std::vector<int>({0, 0, 0})); }
 
 TEST(CollectivesTest, ABucketsReductionStartsBeforeBackwardEnds) { EXPECT_EQ(RunCase("overlap", 2), std::vector<int>({0, 0})); }
 
