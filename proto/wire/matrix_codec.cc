@@ -5,6 +5,7 @@
 #include <ATen/Functions.h>
 
 #include "absl/strings/str_cat.h"
+#include "head/stored_numbers.h"
 
 namespace myriad {
 namespace {
@@ -39,8 +40,6 @@ v1::DataType ToProto(DataType dtype) {
   }
   return v1::DATA_TYPE_UNSPECIFIED;
 }
-
-int BytesOf(DataType dtype) { return dtype == DataType::kFloat32 ? 4 : 2; }
 
 absl::StatusOr<at::Tensor> ViewMatrix(const v1::Matrix& matrix, int64_t expected_cols, const std::string& what) {
   if (matrix.rows() == 0 && matrix.data().empty()) return at::empty({0, expected_cols}, at::kFloat);

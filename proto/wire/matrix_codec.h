@@ -34,7 +34,6 @@ std::string EncodeArray(absl::Span<const T> values);
 // FLOAT32 for UNSPECIFIED; INVALID_ARGUMENT for a number outside the enum.
 absl::StatusOr<DataType> ParseDataType(v1::DataType dtype);
 v1::DataType ToProto(DataType dtype);
-int BytesOf(DataType dtype);
 
 }  // namespace myriad
 
