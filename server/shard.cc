@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/store/memory_row_store.h"
+#include "server/store/tiered_row_store.h"
 
 namespace myriad {
 namespace {
@@ -18,15 +18,19 @@ absl::Status Shard::CheckRoomForHead(const std::string& head) const {
 }
 
 std::shared_ptr<HeadShard> Shard::Make(const HeadSpec& head, int shard_index, int shard_count) const {
-  MemoryRowStore::Options store;
+  TieredRowStore::Options store;
   store.head = head;
+  store.shard_index = shard_index;
+  store.shard_count = shard_count;
   store.max_rows = options_.max_rows;
   store.available_memory = options_.available_memory;
   HeadShard::Options options;
   options.head = head;
   options.shard_index = shard_index;
   options.shard_count = shard_count;
-  return std::make_shared<HeadShard>(options, std::make_unique<MemoryRowStore>(store), executor_, timer_, connect_);
+  auto presence = std::make_unique<PresenceBitmap>(Partitions(head.class_count, head.seed, head.partition_count), shard_index, shard_count);
+  return std::make_shared<HeadShard>(options, std::make_unique<TieredRowStore>(store, nullptr, std::move(presence)), executor_, timer_,
+                                     connect_);
 }
 
 void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDone done) {

@@ -11,75 +11,97 @@
 namespace myriad {
 namespace {
 
-int64_t WordCount(int64_t bits) { return (bits + 63) / 64; }
+// Before the pages in the serialized bitmap.
+struct Shape {
+  int64_t class_count;
+  int64_t first_partition;
+  int64_t last_partition;
+  int64_t page_count;
+};
 
 }  // namespace
 
 PresenceBitmap::PresenceBitmap(const Partitions& partitions, int shard, int shard_count)
     : partitions_(partitions),
       first_(partitions.ShardRange(shard, shard_count).first),
-      last_(partitions.ShardRange(shard, shard_count).second),
-      words_(last_ - first_) {}
+      last_(partitions.ShardRange(shard, shard_count).second) {}
 
 bool PresenceBitmap::Test(RowKey key) const {
-  const Partitions::Place place = PlaceOfKey(key);
-  const std::vector<uint64_t>& words = WordsOf(place.partition);
-  return !words.empty() && (words[place.index >> 6] >> (place.index & 63) & 1) != 0;
-}
-
-void PresenceBitmap::MakeRoom(RowKey key) {
-  const int32_t partition = PlaceOfKey(key).partition;
-  if (WordsOf(partition).empty()) WordsOf(partition).resize(WordCount(partitions_.size(partition)));
+  const auto page = pages_.find(PageOf(key));
+  return page != pages_.end() && (page->second[WordOf(key)] & BitOf(key)) != 0;
 }
 
 void PresenceBitmap::Set(RowKey key) {
-  MakeRoom(key);
-  const Partitions::Place place = PlaceOfKey(key);
-  uint64_t& word = WordsOf(place.partition)[place.index >> 6];
-  const uint64_t bit = uint64_t{1} << (place.index & 63);
-  count_ += (word & bit) == 0;
-  word |= bit;
+  uint64_t& word = pages_.try_emplace(PageOf(key), Page{}).first->second[WordOf(key)];
+  count_ += (word & BitOf(key)) == 0;
+  word |= BitOf(key);
 }
 
 void PresenceBitmap::Clear(RowKey key) {
   if (!Test(key)) return;
-  const Partitions::Place place = PlaceOfKey(key);
-  WordsOf(place.partition)[place.index >> 6] &= ~(uint64_t{1} << (place.index & 63));
+  pages_.find(PageOf(key))->second[WordOf(key)] &= ~BitOf(key);
   --count_;
+}
+
+std::vector<int64_t> PresenceBitmap::SortedPages() const {
+  std::vector<int64_t> numbers;
+  numbers.reserve(pages_.size());
+  for (const auto& [number, page] : pages_) numbers.push_back(number);
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+void PresenceBitmap::AppendKeys(int64_t page_number, const Page& page, RowKey after, int64_t max, std::vector<RowKey>* keys) {
+  for (size_t w = 0; w < page.size(); ++w) {
+    for (uint64_t word = page[w]; word != 0; word &= word - 1) {
+      const RowKey key = (page_number << kPageBits) + static_cast<int64_t>(w) * 64 + __builtin_ctzll(word);
+      if (static_cast<int64_t>(keys->size()) == max) return;
+      if (key > after) keys->push_back(key);
+    }
+  }
 }
 
 std::vector<RowKey> PresenceBitmap::Next(RowKey after, int64_t max) const {
   std::vector<RowKey> keys;
-  const Partitions::Place start = after < 0 ? Partitions::Place{first_, 0} : PlaceOfKey(after + 1);
-  for (int32_t partition = std::max(start.partition, first_); partition < last_; ++partition) {
-    const std::vector<uint64_t>& words = WordsOf(partition);
-    const int64_t from = partition == start.partition ? start.index : 0;
-    for (int64_t w = from >> 6; w < static_cast<int64_t>(words.size()); ++w) {
-      uint64_t word = words[w];
-      if (w == from >> 6) word &= ~uint64_t{0} << (from & 63);
-      for (; word != 0; word &= word - 1) {
-        if (static_cast<int64_t>(keys.size()) == max) return keys;
-        keys.push_back(KeyOfPlace({partition, w * 64 + __builtin_ctzll(word)}));
-      }
-    }
+  const std::vector<int64_t> numbers = SortedPages();
+  const int64_t from = after < 0 ? 0 : PageOf(after);
+  for (auto number = std::lower_bound(numbers.begin(), numbers.end(), from); number != numbers.end(); ++number) {
+    AppendKeys(*number, pages_.at(*number), after, max, &keys);
+    if (static_cast<int64_t>(keys.size()) == max) break;
   }
   return keys;
 }
 
+std::vector<RowKey> PresenceBitmap::KeysOf(int32_t partition) const {
+  std::vector<RowKey> keys;
+  const int64_t size = partitions_.size(partition);
+  for (int64_t number = PageOf(KeyOfPlace({partition, 0})); number << kPageBits < KeyOfPlace({partition, size}); ++number) {
+    const auto page = pages_.find(number);
+    if (page != pages_.end()) AppendKeys(number, page->second, -1, size, &keys);
+  }
+  return keys;
+}
+
+int64_t PresenceBitmap::MemoryBytes(int64_t class_count) {
+  // A slot of the hash map holds number and page, one byte more of control, and is filled to 7/16 at worst.
+  constexpr int64_t kSlotBytes = sizeof(std::pair<int64_t, Page>) + 1;
+  return ((class_count >> kPageBits) + 1) * kSlotBytes * 16 / 7;
+}
+
 std::string PresenceBitmap::Serialize() const {
-  const Shape shape{partitions_.class_count(), first_, last_, count_};
+  const Shape shape{partitions_.class_count(), first_, last_, static_cast<int64_t>(pages_.size())};
   std::string bytes(reinterpret_cast<const char*>(&shape), sizeof(shape));
-  for (int32_t partition = first_; partition < last_; ++partition) {
-    std::vector<uint64_t> words = WordsOf(partition);
-    words.resize(WordCount(partitions_.size(partition)));
-    bytes.append(reinterpret_cast<const char*>(words.data()), words.size() * sizeof(uint64_t));
+  bytes.reserve(sizeof(shape) + pages_.size() * (sizeof(int64_t) + sizeof(Page)) + sizeof(uint64_t));
+  for (const int64_t number : SortedPages()) {
+    bytes.append(reinterpret_cast<const char*>(&number), sizeof(number));
+    bytes.append(reinterpret_cast<const char*>(pages_.at(number).data()), sizeof(Page));
   }
   const uint64_t checksum = XXH3_64bits(bytes.data(), bytes.size());
   bytes.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
   return bytes;
 }
 
-absl::Status PresenceBitmap::Parse(const std::string& bytes) {
+absl::Status PresenceBitmap::Parse(absl::string_view bytes) {
   Shape shape;
   uint64_t checksum = 0;
   if (bytes.size() < sizeof(shape) + sizeof(checksum)) {
@@ -95,22 +117,24 @@ absl::Status PresenceBitmap::Parse(const std::string& bytes) {
                                                       shape.first_partition, " to ", shape.last_partition, "; this shard has ",
                                                       partitions_.class_count(), ", ", first_, " to ", last_));
   }
-  size_t wanted = sizeof(shape);
-  for (int32_t partition = first_; partition < last_; ++partition) wanted += WordCount(partitions_.size(partition)) * sizeof(uint64_t);
-  if (wanted != body) return absl::DataLossError(absl::StrCat("the bitmap of rows that exist has ", body, " bytes, not ", wanted));
-
-  const char* from = bytes.data() + sizeof(shape);
-  count_ = 0;
-  for (int32_t partition = first_; partition < last_; ++partition) {
-    std::vector<uint64_t> words(WordCount(partitions_.size(partition)));
-    std::memcpy(words.data(), from, words.size() * sizeof(uint64_t));
-    from += words.size() * sizeof(uint64_t);
-    int64_t set = 0;
-    for (uint64_t word : words) set += __builtin_popcountll(word);
-    if (set == 0) words = {};
-    WordsOf(partition) = std::move(words);
-    count_ += set;
+  constexpr size_t kEntryBytes = sizeof(int64_t) + sizeof(Page);
+  const size_t wanted = sizeof(shape) + shape.page_count * kEntryBytes;
+  if (shape.page_count < 0 || wanted != body) {
+    return absl::DataLossError(absl::StrCat("the bitmap of rows that exist has ", body, " bytes, not ", wanted));
   }
+  absl::flat_hash_map<int64_t, Page> pages;
+  pages.reserve(shape.page_count);
+  int64_t count = 0;
+  for (const char* from = bytes.data() + sizeof(shape); from < bytes.data() + body; from += kEntryBytes) {
+    int64_t number;
+    Page page;
+    std::memcpy(&number, from, sizeof(number));
+    std::memcpy(page.data(), from + sizeof(number), sizeof(page));
+    for (const uint64_t word : page) count += __builtin_popcountll(word);
+    pages.emplace(number, page);
+  }
+  pages_ = std::move(pages);
+  count_ = count;
   return absl::OkStatus();
 }
 

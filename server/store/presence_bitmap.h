@@ -1,19 +1,22 @@
 #ifndef MYRIAD_SERVER_STORE_PRESENCE_BITMAP_H_
 #define MYRIAD_SERVER_STORE_PRESENCE_BITMAP_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "head/partitions.h"
 #include "server/store/row_key.h"
 
 namespace myriad {
 
 // Which rows of a shard exist: a bit a class, in the order of row keys. A row whose bit is clear is virtual; one whose bit is set and that
-// is nowhere to be found is lost, never made up anew. A partition in which no bit was set takes no memory. Thread-compatible.
+// is nowhere to be found is lost, never made up anew. Bits lie in pages of 512 neighbours in a partition; a page in which no bit was set
+// takes no memory, so 2^40 classes of which few were touched cost what was touched. Thread-compatible.
 class PresenceBitmap {
  public:
   // Of the partitions that shard `shard` of `shard_count` owns.
@@ -23,34 +26,41 @@ class PresenceBitmap {
   bool Test(RowKey key) const;
   // Allocates nothing after MakeRoom() for the same key, which may throw std::bad_alloc.
   void Set(RowKey key);
-  void MakeRoom(RowKey key);
+  void MakeRoom(RowKey key) { pages_.try_emplace(PageOf(key), Page{}); }
   void Clear(RowKey key);
 
   // Bits that are set.
   int64_t count() const { return count_; }
 
-  // Up to `max` keys greater than `after` (-1: from the start) whose bit is set, ascending; fewer mean that no more follow.
+  // Up to `max` keys greater than `after` (-1: from the start) whose bit is set, ascending; fewer mean that no more follow. Sorts the
+  // numbers of all pages: for passes over all rows.
   std::vector<RowKey> Next(RowKey after, int64_t max) const;
+  // All keys of a partition whose bit is set, ascending. O(classes of the partition / 512) at least.
+  std::vector<RowKey> KeysOf(int32_t partition) const;
 
-  // The bitmap as bytes, with its shape and a checksum; Parse() takes no others.
+  // The most that the bitmap of so many classes takes.
+  static int64_t MemoryBytes(int64_t class_count);
+
+  // The bitmap as bytes, with its shape and a checksum; Parse() takes no others and changes nothing when it fails.
   // Errors of Parse: DATA_LOSS (cut short, damaged), FAILED_PRECONDITION (of other partitions or another number of classes).
   std::string Serialize() const;
-  absl::Status Parse(const std::string& bytes);
+  absl::Status Parse(absl::string_view bytes);
 
  private:
-  struct Shape {
-    int64_t class_count;
-    int64_t first_partition;
-    int64_t last_partition;
-    int64_t set_count;
-  };
-  std::vector<uint64_t>& WordsOf(int32_t partition) { return words_[partition - first_]; }
-  const std::vector<uint64_t>& WordsOf(int32_t partition) const { return words_[partition - first_]; }
+  static constexpr int kPageBits = 9;
+  using Page = std::array<uint64_t, (1 << kPageBits) / 64>;
+
+  static int64_t PageOf(RowKey key) { return key >> kPageBits; }
+  static size_t WordOf(RowKey key) { return (key >> 6) % std::tuple_size<Page>::value; }
+  static uint64_t BitOf(RowKey key) { return uint64_t{1} << (key & 63); }
+  std::vector<int64_t> SortedPages() const;
+  // Appends the keys of a page that are greater than `after`, `max` at most in all.
+  static void AppendKeys(int64_t page_number, const Page& page, RowKey after, int64_t max, std::vector<RowKey>* keys);
 
   const Partitions partitions_;
   const int32_t first_;  // Partitions [first_, last_).
   const int32_t last_;
-  std::vector<std::vector<uint64_t>> words_;  // Of each partition; empty until a bit is set.
+  absl::flat_hash_map<int64_t, Page> pages_;  // By PageOf() of their keys.
   int64_t count_ = 0;
 };
 

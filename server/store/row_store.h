@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "server/store/row_store_statistics.h"
 
 namespace myriad {
 
@@ -17,8 +18,8 @@ namespace myriad {
 // A step pins its rows, works on them in place and either commits or unpins. Whatever a commit needs is made ready by Pin(), so that
 // a shard that has voted YES can apply the step without a way to fail.
 //
-// Calls must be serial (the head's strand sees to it); row_count(), reserved_row_count() and CheckMemory() alone are thread-safe. Class ids
-// must be in [0, N) and of this shard; the caller checks it.
+// Calls must be serial (the head's strand sees to it); CheckMemory() and the const calls without class ids alone are thread-safe. Class ids
+// and partitions must be in range and of this shard; the caller checks it.
 class RowStore {
  public:
   // Where the pinned rows lie, in the order of the class ids: D floats each. Valid until Commit() or Unpin().
@@ -31,7 +32,8 @@ class RowStore {
 
   // Makes the rows of a step resident. A virtual row gets its value and zero slots; it starts to exist with Commit(). At most one pin at
   // a time. Requires: distinct class ids.
-  // Errors: RESOURCE_EXHAUSTED (the limit of rows, named; memory): nothing is pinned.
+  // Errors: RESOURCE_EXHAUSTED (the limit of rows, named; memory; a full disk), UNAVAILABLE (the disk), DATA_LOSS (a stored row that is not
+  // there or is damaged; named): nothing is pinned.
   virtual absl::Status Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) = 0;
   // The pinned rows were changed by `step`. New ones exist from now on. Touches memory only; cannot fail.
   virtual void Commit(int64_t step) = 0;
@@ -40,12 +42,24 @@ class RowStore {
 
   // Copies rows, D floats each, to `weights` (and slots * D each to `slots` unless it is nullptr) in the order of `class_ids`. Virtual
   // rows have their value, zero slots, exists 0 and last_step -1. `exists` and `last_step` may be nullptr.
+  // Errors: UNAVAILABLE, DATA_LOSS as Pin().
   virtual absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists,
                             int64_t* last_step) const = 0;
 
   // Sets rows; slots are zero when `slots` is nullptr. All or nothing. Not while rows are pinned.
-  // Errors: RESOURCE_EXHAUSTED as Pin().
+  // Errors: RESOURCE_EXHAUSTED, UNAVAILABLE as Pin().
   virtual absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) = 0;
+
+  // Hints: neither changes a result.
+  // Rows of coming steps, in any order: those that are on disk are read in the background, as far as there is room for them.
+  virtual void Announce(absl::Span<const int64_t> class_ids) = 0;
+  // The partitions whose rows are to stay in memory from now on, ascending. Rows of those that were not among them before are read in the
+  // background; those of partitions that are not among them any more make room, and what is new in them goes to the disk.
+  virtual void KeepPartitions(absl::Span<const int32_t> partitions) = 0;
+
+  // Every row that exists durable on disk; all stay in memory as well. Nothing to do without a disk. Not while rows are pinned.
+  // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk): no row is lost; what was written stays.
+  virtual absl::Status Flush() = 0;
 
   // An order over existing rows by (partition, index), as opaque increasing keys. ScanKeys() gives up to `max_keys` keys greater than
   // `after` (-1: from the start) in order; fewer than `max_keys` means that no more follow.
@@ -66,6 +80,9 @@ class RowStore {
   // Rows that exist, and rows for which memory is reserved (existing ones included).
   virtual int64_t row_count() const = 0;
   virtual int64_t reserved_row_count() const = 0;
+  // Rows that fit in memory at once; 0: as many as memory holds.
+  virtual int64_t slab_limit_rows() const = 0;
+  virtual RowStoreStatistics statistics() const = 0;
 };
 
 }  // namespace myriad

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -17,12 +18,15 @@ namespace {
 constexpr int64_t kPrefetchDistance = 8;
 // Rows a thread takes at a time.
 constexpr int64_t kRowGrain = 64;
-// Rows read or written outside of steps at a time.
+// Rows read outside of steps at a time, and announced rows that are read together.
 constexpr int64_t kReadBatch = 4096;
-// Step, class and flags of a record, and its entry in the table.
-constexpr int64_t kBytesBesideRecord = 40;
-
-int64_t FloatsOf(int64_t bytes) { return (bytes + static_cast<int64_t>(sizeof(float)) - 1) / static_cast<int64_t>(sizeof(float)); }
+constexpr int64_t kLoadBatch = 512;
+// Partitions that are on their way into memory at a time.
+constexpr size_t kRunsInFlight = 8;
+// A partition of which fewer rows than one in so many are on disk is read row by row.
+constexpr int64_t kRunDensity = 4;
+// The sweep comes by every record so many times before a dirty one is due.
+constexpr int64_t kSweepsBeforeDue = 8;
 
 }  // namespace
 
@@ -33,138 +37,132 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       limits_(options.head.name, options.max_rows, options.available_memory),
       dim_(options.head.embedding_dim),
       slot_floats_(dim_ * options.head.slots_per_row),
-      cold_(std::move(cold)),
       presence_(std::move(presence)),
-      slab_(FloatsOf(codec_.record_bytes())) {
-  if (cold_ != nullptr) queue_ = std::make_unique<WriteBackQueue>(cold_.get(), codec_.record_bytes(), options_.queue_records);
+      stored_(cold == nullptr ? nullptr : std::make_unique<StoredRows>(std::move(cold), codec_.record_bytes(), options.queue_records)),
+      hot_(codec_.record_bytes()),
+      is_kept_(options.head.partition_count, false),
+      loader_(stored_ == nullptr ? nullptr : std::make_unique<RowLoader>(stored_.get())) {
+  SetSlabLimit();
   UpdateCounts();
 }
 
 TieredRowStore::~TieredRowStore() = default;
 
-int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
-  int64_t records = slab_rows_.load(std::memory_order_relaxed) + row_count;
-  if (options_.slab_records > 0) records = std::min(records, options_.slab_records);
-  return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * (codec_.record_bytes() + kBytesBesideRecord);
+void TieredRowStore::SetSlabLimit() {
+  if (options_.memory_bytes == 0) return;
+  const int64_t left = options_.memory_bytes - static_cast<int64_t>(widened_.capacity() * sizeof(float));
+  slab_limit_ = std::max<int64_t>(1, left / (codec_.record_bytes() + HotRows::kBytesBesideRecord));
 }
 
-absl::Status TieredRowStore::Evict(int64_t records) {
-  const int64_t taken = static_cast<int64_t>(class_of_.size());
-  // Twice round: the first pass takes the marks of use off, the second finds a record unless all are pinned.
-  for (int64_t looked = 0; records > 0 && looked < 2 * taken; ++looked, hand_ = hand_ + 1 == taken ? 0 : hand_ + 1) {
-    uint8_t& flags = flags_[hand_];
-    if (class_of_[hand_] < 0 || (flags & kPinned) != 0) continue;
-    if ((flags & kUsed) != 0) {
-      flags &= ~kUsed;
-      continue;
-    }
-    if ((flags & kDirty) != 0) {
-      absl::Status status = queue_->Add(KeyOf(class_of_[hand_]), slab_.LastStep(hand_), RecordAt(hand_));
-      if (!status.ok()) return status;
-      --statistics_.dirty_rows;
-    }
-    table_.Erase(class_of_[hand_]);
-    class_of_[hand_] = -1;
-    flags = 0;
-    slab_.Return(hand_);
-    ++statistics_.evicted;
-    --records;
-  }
-  if (records > 0) {
-    return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the rows of one step do not fit the ",
-                                                     options_.slab_records, " rows that --memory leaves for the slab; ", records,
-                                                     " are too many"));
-  }
-  return absl::OkStatus();
+int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
+  int64_t records = slab_rows_.load(std::memory_order_relaxed) + row_count;
+  if (const int64_t limit = slab_limit_rows(); limit > 0) records = std::min(records, limit);
+  return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * (codec_.record_bytes() + HotRows::kBytesBesideRecord);
 }
 
 absl::Status TieredRowStore::MakeRoom(int64_t records) {
-  const int64_t used = table_.size();
-  if (options_.slab_records > 0 && used + records > options_.slab_records) {
-    const int64_t over = used + records - options_.slab_records;
-    if (cold_ == nullptr) {
-      return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': ", records, " more rows beside ", used,
-                                                       " do not fit the ", options_.slab_records,
-                                                       " rows that --memory holds; give more, or a disk with --store"));
+  const int64_t limit = slab_limit_rows();
+  const auto over = [&] { return limit == 0 ? 0 : hot_.size() + records - limit; };
+  if (over() > 0 && stored_ == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': ", records, " more rows beside ", hot_.size(),
+                                                     " do not fit the ", limit,
+                                                     " rows that --memory holds; give more, or a disk with --store"));
+  }
+  bool kept_too = false;
+  while (over() > 0) {
+    const uint32_t victim = hot_.NextVictim(kept_too);
+    if (victim != HotRows::kNone) {
+      if (hot_.Has(victim, HotRows::kDirty)) {
+        absl::Status status = stored_->queue().Add(KeyOf(hot_.ClassOf(victim)), hot_.LastStep(victim), hot_.At(victim));
+        if (!status.ok()) return status;
+      }
+      hot_.Remove(victim);
+      ++counts_.evicted;
+    } else if (!kept_too) {
+      kept_too = true;
+    } else if (!loading_.empty()) {
+      // Rows on their way cannot go before they are there.
+      loading_.front()->done.WaitForNotification();
+      SettleLoaded();
+    } else {
+      return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the rows of one step do not fit the ", limit,
+                                                       " rows that --memory leaves for them; ", over(), " are too many"));
     }
-    if (absl::Status status = Evict(over); !status.ok()) return status;
-  }
-  if (absl::Status status = slab_.Ensure(records); !status.ok()) return status;
-  const size_t most = class_of_.size() + records;
-  if (most > class_of_.capacity()) {
-    class_of_.reserve(most + most / 4);
-    flags_.reserve(most + most / 4);
   }
   return absl::OkStatus();
 }
 
-// Rows that exist and are not in the slab.
-absl::Status TieredRowStore::ReadElsewhere(absl::Span<ColdStore::Target> targets) const {
-  std::vector<ColdStore::Target*> on_disk;
-  for (ColdStore::Target& target : targets) {
-    if (!queue_->Find(static_cast<RowKey>(target.key), target.bytes, &target.step)) on_disk.push_back(&target);
-  }
-  std::sort(on_disk.begin(), on_disk.end(), [](const ColdStore::Target* a, const ColdStore::Target* b) { return a->key < b->key; });
-  std::vector<ColdStore::Target> sorted;
-  sorted.reserve(on_disk.size());
-  for (const ColdStore::Target* target : on_disk) sorted.push_back(*target);
-  if (absl::Status status = cold_->Read(absl::MakeSpan(sorted)); !status.ok()) return status;
-  for (size_t i = 0; i < sorted.size(); ++i) on_disk[i]->step = sorted[i].step;
-  return absl::OkStatus();
-}
-
-absl::Status TieredRowStore::LoadStored() {
-  if (stored_.empty()) return absl::OkStatus();
-  const absl::Time start = absl::Now();
+absl::Status TieredRowStore::LoadMisses() {
+  if (misses_.empty()) return absl::OkStatus();
   std::vector<ColdStore::Target> targets;
-  targets.reserve(stored_.size());
-  for (const uint32_t index : stored_) {
-    targets.push_back({static_cast<uint64_t>(KeyOf(pinned_ids_[index])), RecordAt(pinned_[index]), 0});
+  targets.reserve(misses_.size());
+  for (const uint32_t index : misses_) {
+    targets.push_back({static_cast<uint64_t>(KeyOf(pinned_ids_[index])), hot_.At(pinned_[index]), 0});
   }
-  const absl::Status status = ReadElsewhere(absl::MakeSpan(targets));
-  for (size_t i = 0; status.ok() && i < targets.size(); ++i) slab_.LastStep(pinned_[stored_[i]]) = targets[i].step;
-  statistics_.disk_wait_seconds += absl::ToDoubleSeconds(absl::Now() - start);
+  const absl::Status status = stored_->Read(absl::MakeSpan(targets));
+  for (size_t i = 0; status.ok() && i < targets.size(); ++i) hot_.LastStep(pinned_[misses_[i]]) = targets[i].step;
   return status;
 }
 
+void TieredRowStore::AwaitLoading() {
+  for (const std::shared_ptr<LoadBatch>& batch : loading_) {
+    const auto waits = [&](uint32_t record) { return hot_.Has(record, HotRows::kPinned); };
+    if (std::any_of(batch->records.begin(), batch->records.end(), waits)) batch->done.WaitForNotification();
+  }
+  SettleLoaded();
+  for (const uint32_t index : awaited_) {
+    if (hot_.ClassOf(pinned_[index]) >= 0) continue;
+    origins_[index] = Origin::kStored;
+    misses_.push_back(index);
+  }
+}
+
 absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool load) {
+  SettleLoaded();
+  Sweep();
   const int64_t count = class_ids.size();
   absl::Status status;
   try {
     pinned_ids_.assign(class_ids.begin(), class_ids.end());
-    pinned_.assign(count, RowTable::kNone);
+    pinned_.assign(count, HotRows::kNone);
     origins_.assign(count, Origin::kSlab);
-    stored_.clear();
-    virtual_.clear();
     weights_.resize(count);
     slots_.resize(count);
-    for (int64_t i = 0; i < std::min(kPrefetchDistance, count); ++i) table_.Prefetch(class_ids[i]);
+    for (int64_t i = 0; i < std::min(kPrefetchDistance, count); ++i) hot_.Prefetch(class_ids[i]);
     for (int64_t i = 0; i < count; ++i) {
-      if (i + kPrefetchDistance < count) table_.Prefetch(class_ids[i + kPrefetchDistance]);
-      pinned_[i] = table_.Find(class_ids[i]);
-      if (pinned_[i] != RowTable::kNone) {
-        flags_[pinned_[i]] |= kPinned | kUsed;
+      if (i + kPrefetchDistance < count) hot_.Prefetch(class_ids[i + kPrefetchDistance]);
+      pinned_[i] = hot_.Find(class_ids[i]);
+      if (pinned_[i] != HotRows::kNone) {
+        hot_.Set(pinned_[i], HotRows::kPinned | HotRows::kUsed);
+        if (hot_.Has(pinned_[i], HotRows::kLoading)) awaited_.push_back(static_cast<uint32_t>(i));
         continue;
       }
       const RowKey key = KeyOf(class_ids[i]);
-      const bool exists = cold_ != nullptr && presence_->Test(key);
+      const bool exists = stored_ != nullptr && presence_->Test(key);
       origins_[i] = exists ? Origin::kStored : Origin::kVirtual;
-      (exists ? stored_ : virtual_).push_back(static_cast<uint32_t>(i));
+      (exists ? misses_ : virtual_).push_back(static_cast<uint32_t>(i));
       if (!exists) presence_->MakeRoom(key);
     }
-    status = limits_.CheckRows(virtual_.size(), presence_->count());
-    const int64_t absent = static_cast<int64_t>(stored_.size() + virtual_.size());
-    if (status.ok()) status = limits_.CheckMemory(BytesOfNewRows(absent), absl::StrCat(absent, " more rows in memory"));
-    if (status.ok() && absent > 0) status = MakeRoom(absent);
-    if (status.ok() && absent > 0) {
-      std::vector<int64_t> absent_ids;
-      absent_ids.reserve(absent);
-      for (const std::vector<uint32_t>* indices : {&stored_, &virtual_}) {
-        for (const uint32_t index : *indices) absent_ids.push_back(class_ids[index]);
-      }
-      table_.ReserveFor(absent_ids);
+    std::vector<int64_t> absent_ids;
+    absent_ids.reserve(misses_.size() + virtual_.size());
+    for (const std::vector<uint32_t>* indices : {&misses_, &virtual_}) {
+      for (const uint32_t index : *indices) absent_ids.push_back(class_ids[index]);
     }
-    if (status.ok() && !codec_.in_place() && load) widened_.resize(count * (dim_ + slot_floats_));
+    const int64_t absent = static_cast<int64_t>(absent_ids.size());
+    status = limits_.CheckRows(virtual_.size(), presence_->count());
+    const size_t widened_floats = codec_.in_place() || !load ? 0 : count * PinnedRowFloats();
+    const int64_t more_floats = static_cast<int64_t>(widened_floats) - static_cast<int64_t>(widened_.capacity());
+    if (status.ok()) {
+      status = limits_.CheckMemory(BytesOfNewRows(absent) + std::max<int64_t>(0, more_floats) * static_cast<int64_t>(sizeof(float)),
+                                   absl::StrCat(absent, " new rows in memory"));
+    }
+    if (status.ok() && widened_floats > 0) {
+      widened_.reserve(widened_floats);  // No more than that.
+      widened_.resize(widened_floats);
+      SetSlabLimit();
+    }
+    if (status.ok() && absent > 0) status = MakeRoom(absent);
+    if (status.ok() && absent > 0) status = hot_.MakeRoomFor(absent_ids);
   } catch (const std::bad_alloc&) {
     status = absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': no memory to look up ", count, " rows"));
   }
@@ -172,16 +170,25 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     EndPin();
     return status;
   }
-  for (const std::vector<uint32_t>* indices : {&stored_, &virtual_}) {
-    for (const uint32_t index : *indices) {
-      pinned_[index] = slab_.Take();
-      if (pinned_[index] >= class_of_.size()) {
-        class_of_.resize(pinned_[index] + 1, -1);
-        flags_.resize(pinned_[index] + 1, 0);
-      }
-    }
+  for (const std::vector<uint32_t>* indices : {&misses_, &virtual_}) {
+    for (const uint32_t index : *indices) pinned_[index] = hot_.Take();
   }
-  if (load) status = LoadStored();
+  if (load) {
+    counts_.hits += count - static_cast<int64_t>(misses_.size() + virtual_.size() + awaited_.size());
+    counts_.awaited += static_cast<int64_t>(awaited_.size());
+    counts_.misses += static_cast<int64_t>(misses_.size());
+    counts_.created += static_cast<int64_t>(virtual_.size());
+  }
+  if (misses_.empty() && awaited_.empty()) return absl::OkStatus();
+  const absl::Time start = absl::Now();
+  if (load) status = LoadMisses();
+  if (status.ok() && !awaited_.empty()) {
+    std::vector<uint32_t> read = std::exchange(misses_, {});
+    AwaitLoading();
+    if (load) status = LoadMisses();
+    misses_.insert(misses_.end(), read.begin(), read.end());
+  }
+  counts_.disk_wait_seconds += absl::ToDoubleSeconds(absl::Now() - start);
   if (!status.ok()) {
     ReturnRecords();
     EndPin();
@@ -193,38 +200,36 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
 void TieredRowStore::ReturnRecords() {
   for (size_t i = 0; i < pinned_.size(); ++i) {
     if (origins_[i] == Origin::kSlab) continue;
-    slab_.Return(pinned_[i]);
-    pinned_[i] = RowTable::kNone;
+    hot_.Return(pinned_[i]);
+    pinned_[i] = HotRows::kNone;
   }
 }
 
 void TieredRowStore::EndPin() {
   for (const uint32_t record : pinned_) {
-    if (record != RowTable::kNone && record < flags_.size()) flags_[record] &= ~kPinned;
+    if (record != HotRows::kNone) hot_.Unset(record, HotRows::kPinned);
   }
   pinned_ids_.clear();
   pinned_.clear();
   origins_.clear();
-  stored_.clear();
+  misses_.clear();
   virtual_.clear();
+  awaited_.clear();
 }
 
 absl::Status TieredRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) {
   if (absl::Status status = Acquire(class_ids, /*load=*/true); !status.ok()) return status;
-  statistics_.hits += static_cast<int64_t>(class_ids.size() - stored_.size() - virtual_.size());
-  statistics_.misses += static_cast<int64_t>(stored_.size());
-  statistics_.created += static_cast<int64_t>(virtual_.size());
   // First touch of new records happens here as well, spread over the threads.
   at::parallel_for(0, virtual_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) codec_.EncodeVirtual(class_ids[virtual_[i]], RecordAt(pinned_[virtual_[i]]));
+    for (int64_t i = begin; i < end; ++i) codec_.EncodeVirtual(class_ids[virtual_[i]], hot_.At(pinned_[virtual_[i]]));
   });
   at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (codec_.in_place()) {
-        weights_[i] = reinterpret_cast<float*>(RecordAt(pinned_[i]));
+        weights_[i] = reinterpret_cast<float*>(hot_.At(pinned_[i]));
       } else {
-        weights_[i] = widened_.data() + i * (dim_ + slot_floats_);
-        codec_.Decode(RecordAt(pinned_[i]), weights_[i], weights_[i] + dim_);
+        weights_[i] = widened_.data() + i * PinnedRowFloats();
+        codec_.Decode(hot_.At(pinned_[i]), weights_[i], weights_[i] + dim_);
       }
       slots_[i] = weights_[i] + dim_;
     }
@@ -237,34 +242,25 @@ absl::Status TieredRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows
 
 void TieredRowStore::Insert(bool with_virtual) {
   const auto insert = [&](uint32_t index) {
-    table_.Insert(pinned_ids_[index], pinned_[index]);
-    class_of_[pinned_[index]] = pinned_ids_[index];
-    flags_[pinned_[index]] = kUsed;
+    const int64_t class_id = pinned_ids_[index];
+    const Partitions::Place place = partitions_.Locate(class_id);
+    hot_.Insert(class_id, pinned_[index], HotRows::kUsed | (is_kept_[place.partition] ? HotRows::kKept : 0));
+    return KeyOfPlace(place);
   };
-  for (const uint32_t index : stored_) insert(index);
+  for (const uint32_t index : misses_) insert(index);
   if (!with_virtual) return;
-  for (const uint32_t index : virtual_) {
-    insert(index);
-    presence_->Set(KeyOf(pinned_ids_[index]));
-  }
-}
-
-void TieredRowStore::MarkChanged(int64_t step) {
-  for (const uint32_t record : pinned_) {
-    slab_.LastStep(record) = step;
-    if ((flags_[record] & kDirty) == 0) ++statistics_.dirty_rows;
-    flags_[record] |= kDirty;
-  }
+  for (const uint32_t index : virtual_) presence_->Set(insert(index));
 }
 
 void TieredRowStore::Commit(int64_t step) {
+  now_ = step;
   Insert(/*with_virtual=*/true);
   if (!codec_.in_place()) {
     at::parallel_for(0, pinned_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) codec_.EncodeStep(step, pinned_ids_[i], weights_[i], slots_[i], RecordAt(pinned_[i]));
+      for (int64_t i = begin; i < end; ++i) codec_.EncodeStep(step, pinned_ids_[i], weights_[i], slots_[i], hot_.At(pinned_[i]));
     });
   }
-  MarkChanged(step);
+  for (const uint32_t record : pinned_) hot_.MarkChanged(record, step, now_);
   EndPin();
   UpdateCounts();
 }
@@ -273,8 +269,8 @@ void TieredRowStore::Unpin() {
   // Rows that were read stay, as the disk has them.
   Insert(/*with_virtual=*/false);
   for (const uint32_t index : virtual_) {
-    slab_.Return(pinned_[index]);
-    pinned_[index] = RowTable::kNone;
+    hot_.Return(pinned_[index]);
+    pinned_[index] = HotRows::kNone;
   }
   EndPin();
   UpdateCounts();
@@ -282,17 +278,18 @@ void TieredRowStore::Unpin() {
 
 absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists,
                                   int64_t* last_step) const {
-  // Rows in the slab and virtual ones at once; those elsewhere afterwards.
+  // Rows in the slab and virtual ones at once; those elsewhere afterwards. A record that is on its way is elsewhere.
   std::vector<uint8_t> elsewhere(class_ids.size(), 0);
   at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const uint32_t record = table_.Find(class_ids[i]);
-      const bool stored = record != RowTable::kNone || (cold_ != nullptr && presence_->Test(KeyOf(class_ids[i])));
+      const uint32_t record = hot_.Find(class_ids[i]);
+      const bool in_slab = record != HotRows::kNone && !hot_.Has(record, HotRows::kLoading);
+      const bool stored = in_slab || IsStored(class_ids[i]);
       if (exists != nullptr) exists[i] = stored;
-      if (last_step != nullptr) last_step[i] = record != RowTable::kNone ? slab_.LastStep(record) : -1;
+      if (last_step != nullptr) last_step[i] = in_slab ? hot_.LastStep(record) : -1;
       float* const row_slots = slots == nullptr ? nullptr : slots + i * slot_floats_;
-      if (record != RowTable::kNone) {
-        codec_.Decode(RecordAt(record), weights + i * dim_, row_slots);
+      if (in_slab) {
+        codec_.Decode(hot_.At(record), weights + i * dim_, row_slots);
       } else if (stored) {
         elsewhere[i] = 1;
       } else {
@@ -315,7 +312,7 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
     for (size_t j = 0; j < count; ++j) {
       targets.push_back({static_cast<uint64_t>(KeyOf(class_ids[indices[begin + j]])), buffer.get() + j * record_bytes, 0});
     }
-    if (absl::Status status = ReadElsewhere(absl::MakeSpan(targets)); !status.ok()) return status;
+    if (absl::Status status = stored_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
     for (size_t j = 0; j < count; ++j) {
       const int64_t i = indices[begin + j];
       codec_.Decode(targets[j].bytes, weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_);
@@ -329,39 +326,182 @@ absl::Status TieredRowStore::Write(absl::Span<const int64_t> class_ids, const fl
   if (absl::Status status = Acquire(class_ids, /*load=*/false); !status.ok()) return status;
   at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      codec_.EncodeNearest(weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_, RecordAt(pinned_[i]));
+      codec_.EncodeNearest(weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_, hot_.At(pinned_[i]));
     }
   });
   Insert(/*with_virtual=*/true);
-  MarkChanged(/*step=*/-1);
+  for (const uint32_t record : pinned_) hot_.MarkChanged(record, /*step=*/-1, now_);
   EndPin();
   UpdateCounts();
   return absl::OkStatus();
+}
+
+void TieredRowStore::Settle(const LoadBatch& batch) {
+  for (size_t i = 0; i < batch.records.size(); ++i) {
+    const uint32_t record = batch.records[i];
+    hot_.Unset(record, HotRows::kLoading);
+    if (batch.status.ok()) {
+      hot_.LastStep(record) = batch.targets[i].step;
+    } else if (hot_.Has(record, HotRows::kPinned)) {
+      hot_.Detach(record);  // The pin reads it itself, and tells what is wrong.
+    } else {
+      hot_.Remove(record);
+    }
+  }
+  if (batch.status.ok()) (batch.run ? counts_.kept : counts_.announced) += static_cast<int64_t>(batch.records.size());
+}
+
+void TieredRowStore::SettleLoaded() {
+  const auto ended = [&](const std::shared_ptr<LoadBatch>& batch) {
+    if (!batch->done.HasBeenNotified()) return false;
+    Settle(*batch);
+    return true;
+  };
+  loading_.erase(std::remove_if(loading_.begin(), loading_.end(), ended), loading_.end());
+}
+
+bool TieredRowStore::StartLoading(absl::Span<const int64_t> class_ids, bool run) {
+  std::vector<int64_t> wanted;
+  for (const int64_t class_id : class_ids) {
+    if (hot_.Find(class_id) == HotRows::kNone && IsStored(class_id)) wanted.push_back(class_id);
+  }
+  bool all = true;
+  const int64_t limit = slab_limit_rows();
+  // What has to wait for the disk before it can go stays.
+  while (limit > 0 && hot_.size() + static_cast<int64_t>(wanted.size()) > limit) {
+    const uint32_t victim = wanted.empty() ? HotRows::kNone : hot_.NextVictim(/*kept_too=*/false);
+    if (victim == HotRows::kNone || (hot_.Has(victim, HotRows::kDirty) &&
+                                     !stored_->queue().TryAdd(KeyOf(hot_.ClassOf(victim)), hot_.LastStep(victim), hot_.At(victim)))) {
+      wanted.resize(std::max<int64_t>(0, limit - hot_.size()));
+      all = false;
+      break;
+    }
+    hot_.Remove(victim);
+    ++counts_.evicted;
+  }
+  if (!limits_.CheckMemory(BytesOfNewRows(wanted.size()), "announced rows").ok() || !hot_.MakeRoomFor(wanted).ok()) return false;
+  const size_t batch_rows = run ? std::max<size_t>(1, wanted.size()) : kLoadBatch;
+  for (size_t begin = 0; begin < wanted.size(); begin += batch_rows) {
+    auto batch = std::make_shared<LoadBatch>();
+    batch->run = run;
+    for (const int64_t class_id : absl::MakeConstSpan(wanted).subspan(begin, batch_rows)) {
+      const uint32_t record = hot_.Take();
+      const Partitions::Place place = partitions_.Locate(class_id);
+      hot_.Insert(class_id, record, HotRows::kUsed | HotRows::kLoading | (is_kept_[place.partition] ? HotRows::kKept : 0));
+      batch->records.push_back(record);
+      batch->targets.push_back({static_cast<uint64_t>(KeyOfPlace(place)), hot_.At(record), 0});
+    }
+    loading_.push_back(batch);
+    loader_->Start(std::move(batch));
+  }
+  return all;
+}
+
+void TieredRowStore::Announce(absl::Span<const int64_t> class_ids) {
+  if (stored_ == nullptr) return;
+  try {
+    SettleLoaded();
+    StartLoading(class_ids, /*run=*/false);
+    LoadKept();
+  } catch (const std::bad_alloc&) {  // A hint that costs too much is none.
+  }
+  UpdateCounts();
+}
+
+void TieredRowStore::KeepPartitions(absl::Span<const int32_t> partitions) {
+  if (stored_ == nullptr || std::equal(kept_.begin(), kept_.end(), partitions.begin(), partitions.end())) return;
+  try {
+    SettleLoaded();
+    std::vector<int32_t> gone, come;
+    std::set_difference(kept_.begin(), kept_.end(), partitions.begin(), partitions.end(), std::back_inserter(gone));
+    std::set_difference(partitions.begin(), partitions.end(), kept_.begin(), kept_.end(), std::back_inserter(come));
+    kept_.assign(partitions.begin(), partitions.end());
+    for (const int32_t partition : gone) LetPartitionGo(partition);
+    for (const int32_t partition : come) {
+      is_kept_[partition] = true;
+      ForEachHot(partition, [&](uint32_t record) { hot_.Set(record, HotRows::kKept); });
+      coming_.push_back(partition);
+    }
+    LoadKept();
+  } catch (const std::bad_alloc&) {  // A hint that costs too much is none.
+  }
+  UpdateCounts();
+}
+
+// Begins to read partitions that are to stay, a few at a time.
+void TieredRowStore::LoadKept() {
+  size_t runs = 0;
+  for (const std::shared_ptr<LoadBatch>& batch : loading_) runs += batch->run;
+  for (; runs < kRunsInFlight && !coming_.empty(); coming_.pop_front()) {
+    const int32_t partition = coming_.front();
+    if (!is_kept_[partition]) continue;
+    std::vector<int64_t> class_ids;
+    for (const RowKey key : presence_->KeysOf(partition)) class_ids.push_back(ClassOfKey(key));
+    const bool run = static_cast<int64_t>(class_ids.size()) * kRunDensity > partitions_.size(partition);
+    if (!StartLoading(class_ids, run)) return;
+    runs += run;
+  }
+}
+
+template <typename Visitor>
+void TieredRowStore::ForEachHot(int32_t partition, Visitor visit) {
+  for (const RowKey key : presence_->KeysOf(partition)) {
+    const uint32_t record = hot_.Find(ClassOfKey(key));
+    if (record != HotRows::kNone) visit(record);
+  }
+}
+
+// In the order of keys: the disk gets one sorted run.
+void TieredRowStore::LetPartitionGo(int32_t partition) {
+  is_kept_[partition] = false;
+  ForEachHot(partition, [&](uint32_t record) {
+    hot_.Unset(record, HotRows::kKept | HotRows::kUsed);
+    if (hot_.Has(record, HotRows::kPinned | HotRows::kLoading)) return;
+    const bool dirty = hot_.Has(record, HotRows::kDirty);
+    if (dirty && !stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record))) return;
+    hot_.Remove(record);
+    ++counts_.evicted;
+  });
+}
+
+// A part of the slab in each step: rows that have been dirty for long go to the disk, and stay.
+void TieredRowStore::Sweep() {
+  if (stored_ == nullptr || hot_.dirty_count() == 0) return;
+  const int64_t taken = hot_.taken_count();
+  const int64_t looks = std::min(taken, taken * kSweepsBeforeDue / options_.sweep_after_steps + 1);
+  for (int64_t i = 0; i < looks; ++i) {
+    if (swept_ >= taken) swept_ = 0;
+    const uint32_t record = static_cast<uint32_t>(swept_++);
+    if (!hot_.Has(record, HotRows::kDirty) || static_cast<uint32_t>(now_) - hot_.DirtySince(record) < options_.sweep_after_steps) continue;
+    if (!stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record))) return;
+    hot_.MarkClean(record);
+  }
+}
+
+absl::Status TieredRowStore::Flush() {
+  if (stored_ == nullptr) return absl::OkStatus();
+  for (int64_t i = 0; i < hot_.taken_count(); ++i) {
+    const uint32_t record = static_cast<uint32_t>(i);
+    if (!hot_.Has(record, HotRows::kDirty)) continue;
+    absl::Status status = stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
+    if (!status.ok()) return status;
+    hot_.MarkClean(record);
+  }
+  const absl::Status status = stored_->Flush();
+  UpdateCounts();
+  return status;
 }
 
 std::vector<int64_t> TieredRowStore::ScanKeys(int64_t after, int64_t max_keys) const { return presence_->Next(after, max_keys); }
 
 int64_t TieredRowStore::ClassOfKey(int64_t key) const { return partitions_.ClassAt(PlaceOfKey(key)); }
 
-absl::Status TieredRowStore::Flush() {
-  if (cold_ == nullptr) return absl::OkStatus();
-  for (size_t record = 0; record < class_of_.size(); ++record) {
-    if (class_of_[record] < 0 || (flags_[record] & kDirty) == 0) continue;
-    absl::Status status = queue_->Add(KeyOf(class_of_[record]), slab_.LastStep(record), RecordAt(record));
-    if (!status.ok()) return status;
-    flags_[record] &= ~kDirty;
-    --statistics_.dirty_rows;
-  }
-  if (absl::Status status = queue_->Drain(); !status.ok()) return status;
-  return cold_->Flush();
-}
-
 absl::Status TieredRowStore::Reserve(int64_t row_count) {
   if (row_count < 0) return absl::InvalidArgumentError(absl::StrCat("row_count ", row_count, " is negative"));
   if (absl::Status status = limits_.CheckRows(row_count, presence_->count()); !status.ok()) return status;
   // A bounded slab holds no more than its bound, however many rows are to come.
   int64_t records = row_count;
-  if (options_.slab_records > 0) records = std::min(records, options_.slab_records - table_.size());
+  if (const int64_t limit = slab_limit_rows(); limit > 0) records = std::max<int64_t>(0, std::min(records, limit - hot_.size()));
   if (records > Slab::kMaxRecords) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no more than ", Slab::kMaxRecords, " rows fit one shard; ", records, " are asked for"));
@@ -369,30 +509,40 @@ absl::Status TieredRowStore::Reserve(int64_t row_count) {
   if (absl::Status status = limits_.CheckMemory(BytesOfNewRows(records), absl::StrCat(records, " reserved rows")); !status.ok())
     return status;
   try {
-    if (absl::Status status = slab_.Ensure(records); !status.ok()) return status;
-    table_.Reserve(records);
+    if (absl::Status status = hot_.Reserve(records); !status.ok()) return status;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for a table of ", records, " more rows"));
   }
-  slab_.Prefault(records);
   UpdateCounts();
   return absl::OkStatus();
 }
 
-TieredRowStore::Statistics TieredRowStore::statistics() const {
-  Statistics result = statistics_;
-  result.slab_rows = table_.size();
-  if (cold_ != nullptr) {
-    result.queue = queue_->statistics();
-    result.cold = cold_->statistics();
+RowStoreStatistics TieredRowStore::statistics() const {
+  RowStoreStatistics result;
+  {
+    absl::MutexLock lock(&statistics_mu_);
+    result = published_;
+  }
+  if (stored_ != nullptr) {
+    const WriteBackQueue::Statistics queue = stored_->queue().statistics();
+    result.queued_rows = queue.queued;
+    result.write_back_wait_seconds = queue.wait_seconds;
+    result.cold = stored_->cold().statistics();
   }
   return result;
 }
 
 void TieredRowStore::UpdateCounts() {
   row_count_.store(presence_->count(), std::memory_order_relaxed);
-  slab_rows_.store(table_.size(), std::memory_order_relaxed);
-  touched_.store(slab_.touched_count(), std::memory_order_relaxed);
+  slab_rows_.store(hot_.size(), std::memory_order_relaxed);
+  touched_.store(hot_.touched_count(), std::memory_order_relaxed);
+  counts_.record_bytes = codec_.record_bytes();
+  counts_.slab_rows = hot_.size();
+  counts_.slab_limit_rows = slab_limit_rows();
+  counts_.dirty_rows = hot_.dirty_count();
+  counts_.kept_partitions = static_cast<int64_t>(kept_.size());
+  absl::MutexLock lock(&statistics_mu_);
+  published_ = counts_;
 }
 
 }  // namespace myriad

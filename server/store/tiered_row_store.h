@@ -3,32 +3,38 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "head/head_spec.h"
 #include "head/partitions.h"
 #include "server/store/available_memory.h"
 #include "server/store/cold_store.h"
+#include "server/store/hot_rows.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
 #include "server/store/row_limits.h"
+#include "server/store/row_loader.h"
 #include "server/store/row_store.h"
-#include "server/store/row_table.h"
-#include "server/store/slab.h"
-#include "server/store/write_back_queue.h"
+#include "server/store/stored_rows.h"
 
 namespace myriad {
 
-// Rows in three tiers. Virtual: a row that was never written is a function of (seed, class id) and takes nothing. Hot: records in a slab,
-// found through a table; a clock gives the records of rows that were not used lately to others. Cold: changed rows that leave the slab go
-// through a queue to a ColdStore. Every row has one home, looked for in this order: slab, queue, cold store, and the presence bitmap
-// says beforehand whether there is one at all. Without a cold store no row ever leaves the slab.
+// Rows in three tiers. Virtual: a row that was never written is a function of (seed, class id) and takes nothing. Hot: records in a slab
+// (HotRows). Cold: changed rows that leave the slab go through a queue to a ColdStore (StoredRows). Every row has one home, looked for in
+// this order: slab, queue, cold store, and the presence bitmap says beforehand whether there is one at all. Without a cold store no row
+// ever leaves the slab.
+//
+// A row that a hint names gets its record in the slab at once and is read into it in the background (RowLoader); whoever needs it before
+// it is there waits for it. So a row never has two records, and no record is written by two threads.
 //
 // A step works on float32 rows: on the records themselves where the head's dtypes are float32, else on a widened copy, rounded once by
 // Commit().
@@ -39,12 +45,13 @@ class TieredRowStore : public RowStore {
     int shard_index = 0;
     int shard_count = 1;
     int64_t max_rows = 0;       // Rows that exist; 0: no limit.
-    int64_t slab_records = 0;   // Records in the slab at most; 0: no limit but memory. Required with a cold store.
+    int64_t memory_bytes = 0;   // Of the slab, what stands beside its records, and what a step works on; 0: no limit but the machine's.
     int64_t queue_records = 0;  // Of the write-back queue. Required with a cold store.
+    int64_t sweep_after_steps = 1000;  // A row that is newer in memory than on disk goes to the disk after so many steps.
     // Bytes that the process can still take. Any thread calls it.
     std::function<int64_t()> available_memory = [] { return AvailableMemoryBytes(); };
   };
-  // `cold` may be nullptr. `presence` holds the rows of the cold store.
+  // `cold` may be nullptr; else memory_bytes bounds the slab. `presence` holds the rows of the cold store.
   TieredRowStore(const Options& options, std::unique_ptr<ColdStore> cold, std::unique_ptr<PresenceBitmap> presence);
   ~TieredRowStore() override;
 
@@ -53,6 +60,9 @@ class TieredRowStore : public RowStore {
   void Unpin() override;
   absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists, int64_t* last_step) const override;
   absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) override;
+  void Announce(absl::Span<const int64_t> class_ids) override;
+  void KeepPartitions(absl::Span<const int32_t> partitions) override;
+  absl::Status Flush() override;
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
@@ -63,46 +73,46 @@ class TieredRowStore : public RowStore {
   int64_t reserved_row_count() const override {
     return row_count() - slab_rows_.load(std::memory_order_relaxed) + touched_.load(std::memory_order_relaxed);
   }
+  int64_t slab_limit_rows() const override { return slab_limit_.load(std::memory_order_relaxed); }
+  RowStoreStatistics statistics() const override ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
-  // Every row that exists durable in the cold store; all stay in the slab as well. OK without a cold store: there is nothing to do.
-  // Requires: no pin. Errors: those of ColdStore.
-  absl::Status Flush();
   const PresenceBitmap& presence() const { return *presence_; }
-
-  struct Statistics {
-    int64_t hits = 0;     // Rows of steps that the slab had.
-    int64_t misses = 0;   // That came from the queue or the disk.
-    int64_t created = 0;  // That were virtual.
-    int64_t evicted = 0;
-    double disk_wait_seconds = 0.0;  // That Pin() waited for reads.
-    int64_t slab_rows = 0;
-    int64_t dirty_rows = 0;
-    WriteBackQueue::Statistics queue;
-    ColdStore::Statistics cold;
-  };
-  Statistics statistics() const;
+  // For what the head keeps beside its rows. nullptr without one.
+  ColdStore* cold() const { return stored_ == nullptr ? nullptr : &stored_->cold(); }
 
  private:
-  // What the store knows of a record beside its bytes.
-  enum Flag : uint8_t { kDirty = 1, kUsed = 2, kPinned = 4 };
   // Where the row of a pin comes from.
   enum class Origin : uint8_t { kSlab, kStored, kVirtual };
 
-  std::byte* RecordAt(uint32_t record) const { return reinterpret_cast<std::byte*>(slab_.At(record)); }
+  bool IsStored(int64_t class_id) const { return stored_ != nullptr && presence_->Test(KeyOf(class_id)); }
   RowKey KeyOf(int64_t class_id) const { return KeyOfPlace(partitions_.Locate(class_id)); }
+  int64_t PinnedRowFloats() const { return dim_ + slot_floats_; }
+
   // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load);
+  // Room for so many more records, if need be of rows that were to stay.
   absl::Status MakeRoom(int64_t records);
-  absl::Status Evict(int64_t records);
-  absl::Status ReadElsewhere(absl::Span<ColdStore::Target> targets) const;
-  absl::Status LoadStored();
+  // Waits until the rows of the pin that are on their way are there; those that could not be read are read again as misses.
+  void AwaitLoading();
+  absl::Status LoadMisses();
   void ReturnRecords();
   // Rows that were not in the slab are from now on; virtual ones exist.
   void Insert(bool with_virtual);
-  // The pinned rows are of `step`, and the disk does not have them.
-  void MarkChanged(int64_t step);
   void EndPin();
-  void UpdateCounts();
+
+  // Takes records for rows that are on disk and begins to read them, as far as there is room. True if all are on their way.
+  bool StartLoading(absl::Span<const int64_t> class_ids, bool run);
+  // Rows of batches that have ended are as good as any from now on, or gone from the slab.
+  void SettleLoaded();
+  void Settle(const LoadBatch& batch);
+  void LoadKept();
+  void LetPartitionGo(int32_t partition);
+  // Calls visit(record) for each row of a partition that is in the slab, in the order of keys.
+  template <typename Visitor>
+  void ForEachHot(int32_t partition, Visitor visit);
+  void Sweep();
+  void SetSlabLimit();
+  void UpdateCounts() ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
   const Options options_;
   const Partitions partitions_;
@@ -110,30 +120,35 @@ class TieredRowStore : public RowStore {
   const RowLimits limits_;
   const int64_t dim_;
   const int64_t slot_floats_;
-  const std::unique_ptr<ColdStore> cold_;
   const std::unique_ptr<PresenceBitmap> presence_;
-  std::unique_ptr<WriteBackQueue> queue_;
-  Slab slab_;
-  RowTable table_;
-  // Of each record that was ever taken.
-  std::vector<int64_t> class_of_;
-  std::vector<uint8_t> flags_;
-  uint32_t hand_ = 0;  // Of the clock.
+  const std::unique_ptr<StoredRows> stored_;  // nullptr without a cold store.
+  HotRows hot_;
+  std::vector<std::shared_ptr<LoadBatch>> loading_;  // In the order of their start.
+  std::vector<int32_t> kept_;                        // Partitions that are to stay, ascending,
+  std::vector<bool> is_kept_;                        // the same by partition,
+  std::deque<int32_t> coming_;                       // and those of them that are yet to be read.
+  int64_t now_ = -1;                                 // The last step that was committed.
+  int64_t swept_ = 0;                                // Where the sweep goes on.
+  std::unique_ptr<RowLoader> loader_;                // Goes first: it writes to records.
 
   // The pin. Vectors keep their memory from step to step.
   std::vector<int64_t> pinned_ids_;
   std::vector<uint32_t> pinned_;  // Records, in the order of the class ids.
   std::vector<Origin> origins_;
-  std::vector<uint32_t> stored_;  // Indices of rows that the slab did not have.
+  std::vector<uint32_t> misses_;  // Indices of stored rows that the slab did not have.
   std::vector<uint32_t> virtual_;
-  std::vector<float> widened_;  // n x (1 + slots) x D, unless the codec works in place.
+  std::vector<uint32_t> awaited_;  // Of rows that are on their way into the slab.
+  std::vector<float> widened_;     // n x (D + slots), unless the codec works in place.
   std::vector<float*> weights_;
   std::vector<float*> slots_;
 
-  Statistics statistics_;
+  RowStoreStatistics counts_;  // The strand's own.
   std::atomic<int64_t> row_count_{0};
   std::atomic<int64_t> slab_rows_{0};
+  std::atomic<int64_t> slab_limit_{0};
   std::atomic<int64_t> touched_{0};  // Records whose memory the process has.
+  mutable absl::Mutex statistics_mu_;
+  RowStoreStatistics published_ ABSL_GUARDED_BY(statistics_mu_);
 };
 
 }  // namespace myriad

@@ -12,6 +12,8 @@ namespace {
 
 // Records of one ColdStore::Write: a memtable takes many, and those behind wait for no more than these.
 constexpr size_t kBatch = 1024;
+// Between two tries at what the disk refuses.
+constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
 }  // namespace
 
@@ -38,14 +40,25 @@ absl::Status WriteBackQueue::Add(RowKey key, int64_t step, const std::byte* byte
     mu_.Await(absl::Condition(this, &WriteBackQueue::HasRoom));
     wait_seconds_ += absl::ToDoubleSeconds(absl::Now() - start);
   }
-  if (!failed_.ok()) return failed_;
+  if (free_.empty()) return failed_;
+  Put(key, step, bytes);
+  return absl::OkStatus();
+}
+
+bool WriteBackQueue::TryAdd(RowKey key, int64_t step, const std::byte* bytes) {
+  absl::MutexLock lock(&mu_);
+  if (free_.empty()) return false;
+  Put(key, step, bytes);
+  return true;
+}
+
+void WriteBackQueue::Put(RowKey key, int64_t step, const std::byte* bytes) {
   const uint32_t slot = free_.back();
   free_.pop_back();
   slots_[slot] = {key, step};
   std::memcpy(BytesOf(slot), bytes, record_bytes_);
   waiting_.push_back(slot);
   newest_[key] = slot;
-  return absl::OkStatus();
 }
 
 bool WriteBackQueue::Find(RowKey key, std::byte* bytes, int64_t* step) const {
@@ -87,19 +100,24 @@ void WriteBackQueue::Run() {
       writing_ = static_cast<int64_t>(batch.size());
     }
     std::sort(records.begin(), records.end(), [](const ColdStore::Record& a, const ColdStore::Record& b) { return a.key < b.key; });
-    const absl::Status status = cold_->Write(records);
+    if (!WriteAll(records)) return;
     absl::MutexLock lock(&mu_);
     writing_ = 0;
-    if (!status.ok()) {
-      // What was not written stays to be found; nothing more is taken.
-      failed_ = status;
-      return;
-    }
     for (const uint32_t slot : batch) {
       const auto newest = newest_.find(slots_[slot].key);
       if (newest != newest_.end() && newest->second == slot) newest_.erase(newest);
       free_.push_back(slot);
     }
+  }
+}
+
+bool WriteBackQueue::WriteAll(absl::Span<const ColdStore::Record> records) {
+  while (true) {
+    const absl::Status status = cold_->Write(records);
+    absl::MutexLock lock(&mu_);
+    failed_ = status;
+    if (status.ok()) return true;
+    if (mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::IsStopping), kRetryPause)) return false;
   }
 }
 

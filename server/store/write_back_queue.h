@@ -19,25 +19,30 @@
 namespace myriad {
 
 // Changed rows on their way from the slab to the disk: a thread of its own writes them in batches sorted by key. A row is here until the
-// cold store has it, so between the slab, the queue and the disk a row that exists is always found. Thread-safe.
+// cold store has it, so between the slab, the queue and the disk a row that exists is always found. What the disk refuses stays here and is
+// tried again until it is taken. Thread-safe.
 class WriteBackQueue {
  public:
   // Room for `capacity` records. `cold` outlives the queue. Requires: capacity >= 1.
   WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity);
-  // Stops after the batch in hand; what is still queued is gone unless Drain() was called.
+  // Stops after the write in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
   WriteBackQueue(const WriteBackQueue&) = delete;
   WriteBackQueue& operator=(const WriteBackQueue&) = delete;
 
   // Copies a record; waits while the queue is full. A record of the same key that is still queued is older and gives way.
-  // Errors: those of ColdStore::Write, from then on for ever: the record is not taken.
+  // Errors: those of ColdStore::Write() that the disk answers with at present, once the queue is full: the record is not taken.
   absl::Status Add(RowKey key, int64_t step, const std::byte* bytes);
+  // The same without waiting: false if the queue is full.
+  bool TryAdd(RowKey key, int64_t step, const std::byte* bytes);
 
   // Copies the newest queued record of a key, if there is one.
   bool Find(RowKey key, std::byte* bytes, int64_t* step) const;
 
-  // Waits until all that was added is in the cold store. Errors: as Add().
+  // Waits until all that was added is in the cold store. Errors: those of ColdStore::Write() that the disk answers with at present.
   absl::Status Drain();
+
+  int64_t record_bytes() const { return record_bytes_; }
 
   struct Statistics {
     int64_t queued = 0;         // Records now.
@@ -52,6 +57,10 @@ class WriteBackQueue {
   };
   std::byte* BytesOf(uint32_t slot) const { return bytes_.get() + slot * record_bytes_; }
   void Run();
+  void Put(RowKey key, int64_t step, const std::byte* bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Writes the records until the disk takes them; false if the queue stops first.
+  bool WriteAll(absl::Span<const ColdStore::Record> records) ABSL_LOCKS_EXCLUDED(mu_);
+  bool IsStopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_; }
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty() || !failed_.ok(); }
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !waiting_.empty() || stopping_; }
   bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return (waiting_.empty() && writing_ == 0) || !failed_.ok(); }
@@ -68,7 +77,7 @@ class WriteBackQueue {
   absl::flat_hash_map<RowKey, uint32_t> newest_ ABSL_GUARDED_BY(mu_);  // The slot of a key's newest record.
   int64_t writing_ ABSL_GUARDED_BY(mu_) = 0;                           // Records in the thread's hands.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  absl::Status failed_ ABSL_GUARDED_BY(mu_);
+  absl::Status failed_ ABSL_GUARDED_BY(mu_);  // What the last write of the batch in hand came to; OK once it is written.
   double wait_seconds_ ABSL_GUARDED_BY(mu_) = 0.0;
   std::thread thread_;
 };

@@ -10,7 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/store/memory_row_store.h"
+#include "server/store/tiered_row_store.h"
 #include "tests/testing/server/fake_executor.h"
 #include "tests/testing/server/fake_timer.h"
 
@@ -20,12 +20,12 @@ namespace {
 using ::testing::HasSubstr;
 
 // Rows of which the last part of a step gets lost.
-class TearingStore : public MemoryRowStore {
+class TearingStore : public TieredRowStore {
  public:
-  using MemoryRowStore::MemoryRowStore;
+  using TieredRowStore::TieredRowStore;
   void Commit(int64_t step) override {
     if (step == 1) throw std::bad_alloc();
-    MemoryRowStore::Commit(step);
+    TieredRowStore::Commit(step);
   }
 };
 
@@ -36,10 +36,11 @@ class HeadShardTest : public ::testing::Test {
     options.head.name = "faces";
     options.head.class_count = 100;
     options.head.embedding_dim = 4;
-    MemoryRowStore::Options store;
+    TieredRowStore::Options store;
     store.head = options.head;
-    head_ = std::make_shared<HeadShard>(options, std::make_unique<TearingStore>(store), &executor_, &timer_,
-                                        [](const std::string&, const std::vector<std::string>&) { return nullptr; });
+    head_ = std::make_shared<HeadShard>(
+        options, std::make_unique<TearingStore>(store, nullptr, std::make_unique<PresenceBitmap>(Partitions(100, 0), 0, 1)), &executor_,
+        &timer_, [](const std::string&, const std::vector<std::string>&) { return nullptr; });
   }
   absl::Status Open(int64_t incarnation) {
     SessionOptions session;

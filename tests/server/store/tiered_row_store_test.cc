@@ -128,7 +128,9 @@ class Rig {
   void Open(const std::string& presence_bytes) {
     TieredRowStore::Options options;
     options.head = head_;
-    options.slab_records = slab_records_;
+    // And what the largest steps here work on.
+    const int64_t widened_bytes = codec_.in_place() ? 0 : int64_t{300} * 2 * kDim * 4;
+    options.memory_bytes = slab_records_ * (codec_.record_bytes() + HotRows::kBytesBesideRecord) + (slab_records_ > 0 ? widened_bytes : 0);
     options.queue_records = queue_records_;
     auto presence = std::make_unique<PresenceBitmap>(Partitions(kClasses, head_.seed, head_.partition_count), 0, 1);
     if (!presence_bytes.empty()) {
@@ -168,10 +170,21 @@ std::vector<int64_t> RandomIds(std::mt19937_64* random, int count) {
   return result;
 }
 
+// Few or many; partitions have one class or two here.
+std::vector<int32_t> RandomPartitions(std::mt19937_64* random) {
+  std::set<int32_t> partitions;
+  for (uint64_t left = (*random)() % 400; left > 0; --left) partitions.insert(static_cast<int32_t>((*random)() % 4096));
+  return {partitions.begin(), partitions.end()};
+}
+
 void RandomLife(Rig* rig, uint64_t seed, int most_rows, bool reopens) {
   std::mt19937_64 random(seed);
   for (int64_t step = 0; step < 120; ++step) {
     const std::vector<int64_t> ids = RandomIds(&random, 1 + static_cast<int>(random() % most_rows));
+    // Hints of all kinds, right and wrong: they change nothing.
+    if (random() % 2 == 0) rig->store().Announce(RandomIds(&random, 1 + static_cast<int>(random() % 200)));
+    if (random() % 2 == 0) rig->store().Announce(ids);
+    if (random() % 3 == 0) rig->store().KeepPartitions(RandomPartitions(&random));
     switch (random() % 8) {
       case 0: rig->Step(ids, step, /*commit=*/false); break;
       case 1: rig->Write(ids, &random); break;
@@ -211,7 +224,7 @@ TEST(TieredRowStoreTest, TheSlabStaysWithinItsBound) {
     rig.Step(RandomIds(&random, 300), step, true);
     EXPECT_LE(rig.store().statistics().slab_rows, 400);
   }
-  const TieredRowStore::Statistics statistics = rig.store().statistics();
+  const RowStoreStatistics statistics = rig.store().statistics();
   EXPECT_EQ(statistics.hits + statistics.misses + statistics.created, 50 * 300);
   EXPECT_EQ(statistics.created, rig.store().row_count());
   EXPECT_GT(statistics.misses, 0);
@@ -220,7 +233,7 @@ TEST(TieredRowStoreTest, TheSlabStaysWithinItsBound) {
 
 TEST(TieredRowStoreTest, AStepThatCannotFitIsRefusedAndNothingIsLost) {
   TempDir dir;
-  Rig rig(Spec(DataType::kBFloat16, DataType::kFloat32), dir.File("rows"), 200, 1000);
+  Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), dir.File("rows"), 200, 1000);
   std::mt19937_64 random(2);
   rig.Step(RandomIds(&random, 150), 0, true);
   RowStore::PinnedRows rows;
@@ -261,6 +274,64 @@ TEST(TieredRowStoreTest, TheClockKeepsWhatIsUsed) {
   const int64_t misses = rig.store().statistics().misses;
   rig.Step(hot, 40, true);
   EXPECT_EQ(rig.store().statistics().misses, misses);
+}
+
+std::vector<int64_t> Range(int64_t first, int64_t end) {
+  std::vector<int64_t> ids;
+  for (int64_t id = first; id < end; ++id) ids.push_back(id);
+  return ids;
+}
+
+TEST(TieredRowStoreTest, AnnouncedRowsAreNoMisses) {
+  TempDir dir;
+  Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), dir.File("rows"), 600, 4000);
+  for (int64_t step = 0; step < 10; ++step) rig.Step(Range(step * 300, step * 300 + 300), step, true);
+  for (int64_t step = 10; step < 20; ++step) {
+    const std::vector<int64_t> ids = Range((step - 10) * 300, (step - 10) * 300 + 300);
+    rig.store().Announce(ids);
+    rig.Step(ids, step, true);
+  }
+  const RowStoreStatistics statistics = rig.store().statistics();
+  EXPECT_EQ(statistics.misses, 0);
+  EXPECT_EQ(statistics.announced, 10 * 300);
+  EXPECT_EQ(statistics.hits + statistics.awaited, 10 * 300);
+}
+
+// The rows of a partition that is kept come in by themselves and stay, whatever else is used; they go with their partition.
+TEST(TieredRowStoreTest, KeptPartitionsComeAndStay) {
+  TempDir dir;
+  Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), dir.File("rows"), 900, 4000);
+  const Partitions partitions(kClasses, 4, 4096);
+  for (int64_t step = 0; step < 10; ++step) rig.Step(Range(step * 300, step * 300 + 300), step, true);
+  std::vector<int64_t> kept_ids;
+  std::vector<int32_t> kept;
+  for (int32_t partition = 0; partition < 400; ++partition) {
+    kept.push_back(partition);
+    for (int64_t index = 0; index < partitions.size(partition); ++index) {
+      const int64_t id = partitions.ClassAt({partition, index});
+      if (id < 3000) kept_ids.push_back(id);
+    }
+  }
+  ASSERT_GT(kept_ids.size(), 200u);
+  rig.store().KeepPartitions(kept);
+  // Steps on other rows, more of them than there is room for. Partitions come a few at a time: each step lets in some more.
+  int64_t step = 10;
+  for (int64_t round = 0; rig.store().statistics().kept + rig.store().statistics().announced < static_cast<int64_t>(kept_ids.size()) / 2;
+       ++round) {
+    ASSERT_LT(round, 10000);
+    rig.Step(Range(4000, 4200), step++, true);
+    rig.store().Announce({});
+  }
+  rig.Step(kept_ids, step++, true);
+  for (int64_t first = 3000; first + 300 <= kClasses; first += 300) rig.Step(Range(first, first + 300), step++, true);
+  const int64_t misses = rig.store().statistics().misses;
+  rig.Step(kept_ids, step++, true);
+  EXPECT_EQ(rig.store().statistics().misses, misses);
+
+  const int64_t rows_before = rig.store().statistics().slab_rows;
+  rig.store().KeepPartitions({});
+  EXPECT_LE(rig.store().statistics().slab_rows, rows_before - static_cast<int64_t>(kept_ids.size()));
+  rig.CheckAll();
 }
 
 }  // namespace

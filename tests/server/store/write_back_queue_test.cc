@@ -117,16 +117,25 @@ TEST(WriteBackQueueTest, AFullQueueWaitsForTheDisk) {
   EXPECT_EQ(cold.steps().size(), 5u);
 }
 
-TEST(WriteBackQueueTest, ADiskThatFailsIsToldAndNothingIsForgotten) {
+TEST(WriteBackQueueTest, ADiskThatFailsIsToldAndGoesOnWhenItCanWriteAgain) {
   FakeCold cold;
   cold.Fail(absl::ResourceExhaustedError("disk full"));
   WriteBackQueue queue(&cold, kBytes, 4);
-  ASSERT_TRUE(queue.Add(1, 0, Bytes(1).data()).ok());
+  for (int64_t key = 0; key < 4; ++key) ASSERT_TRUE(queue.Add(key, 0, Bytes(key).data()).ok());
   EXPECT_TRUE(absl::IsResourceExhausted(queue.Drain()));
-  EXPECT_TRUE(absl::IsResourceExhausted(queue.Add(2, 0, Bytes(2).data())));
+  EXPECT_TRUE(absl::IsResourceExhausted(queue.Add(4, 0, Bytes(4).data())));
+  EXPECT_FALSE(queue.TryAdd(4, 0, Bytes(4).data()));
   std::vector<std::byte> bytes(kBytes);
   int64_t step = 0;
   EXPECT_TRUE(queue.Find(1, bytes.data(), &step));
+  EXPECT_FALSE(queue.Find(4, bytes.data(), &step));
+
+  cold.Fail(absl::OkStatus());
+  while (!queue.Drain().ok()) {
+  }
+  ASSERT_TRUE(queue.Add(4, 0, Bytes(4).data()).ok());
+  ASSERT_TRUE(queue.Drain().ok());
+  EXPECT_EQ(cold.steps().size(), 5u);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "server/store/memory_row_store.h"
+#include "server/store/tiered_row_store.h"
 
 #include <sys/resource.h>
 
@@ -30,6 +30,25 @@ HeadSpec Head(int64_t classes, int dim) {
   return head;
 }
 
+// A store without a disk.
+class MemoryStore : public TieredRowStore {
+ public:
+  explicit MemoryStore(const HeadSpec& head, int64_t max_rows = 0) : MemoryStore(OptionsOf(head, max_rows)) {}
+  explicit MemoryStore(const Options& options)
+      : TieredRowStore(
+            options, nullptr,
+            std::make_unique<PresenceBitmap>(Partitions(options.head.class_count, options.head.seed, options.head.partition_count), 0, 1)) {
+  }
+
+ private:
+  static Options OptionsOf(const HeadSpec& head, int64_t max_rows) {
+    Options options;
+    options.head = head;
+    options.max_rows = max_rows;
+    return options;
+  }
+};
+
 struct Row {
   std::vector<float> weights, slots;
   int exists = 0;
@@ -52,9 +71,9 @@ std::vector<float> VirtualRow(const HeadSpec& head, int64_t class_id) {
   return row;
 }
 
-TEST(MemoryRowStoreTest, AVirtualRowReadsAsItsValueAndTakesNoRoom) {
+TEST(RowsInMemoryTest, AVirtualRowReadsAsItsValueAndTakesNoRoom) {
   const HeadSpec head = Head(int64_t{1} << 40, 7);
-  MemoryRowStore store({head, 0});
+  MemoryStore store(head);
   for (int64_t class_id : {int64_t{0}, int64_t{12345}, (int64_t{1} << 40) - 1}) {
     const Row row = ReadRow(store, 7, class_id);
     EXPECT_EQ(row.weights, VirtualRow(head, class_id));
@@ -65,9 +84,9 @@ TEST(MemoryRowStoreTest, AVirtualRowReadsAsItsValueAndTakesNoRoom) {
   EXPECT_EQ(store.row_count(), 0);
 }
 
-TEST(MemoryRowStoreTest, RowsExistFromTheCommitOn) {
+TEST(RowsInMemoryTest, RowsExistFromTheCommitOn) {
   const HeadSpec head = Head(1000, 7);
-  MemoryRowStore store({head, 0});
+  MemoryStore store(head);
   const std::vector<int64_t> ids = {7, 3, 999};
   RowStore::PinnedRows rows;
   ASSERT_TRUE(store.Pin(ids, &rows).ok());
@@ -89,9 +108,9 @@ TEST(MemoryRowStoreTest, RowsExistFromTheCommitOn) {
   }
 }
 
-TEST(MemoryRowStoreTest, UnpinnedRowsAreVirtualAgainAndTheirRecordsServeOthers) {
+TEST(RowsInMemoryTest, UnpinnedRowsAreVirtualAgainAndTheirRecordsServeOthers) {
   const HeadSpec head = Head(1000, 7);
-  MemoryRowStore store({head, 0});
+  MemoryStore store(head);
   RowStore::PinnedRows rows;
   ASSERT_TRUE(store.Pin(std::vector<int64_t>{1, 2}, &rows).ok());
   rows.slots[0][0] = 5.0f;
@@ -111,9 +130,9 @@ int64_t PageFaults(int who) {
 }
 
 // Who writes to fresh memory first takes its page faults.
-TEST(MemoryRowStoreTest, RowsAreMadeByAllThreads) {
+TEST(RowsInMemoryTest, RowsAreMadeByAllThreads) {
   const HeadSpec head = Head(100000, 512);
-  MemoryRowStore store({head, 0});
+  MemoryStore store(head);
   std::vector<int64_t> ids(25600);
   std::iota(ids.begin(), ids.end(), 0);
   at::set_num_threads(5);
@@ -126,13 +145,13 @@ TEST(MemoryRowStoreTest, RowsAreMadeByAllThreads) {
 }
 
 // Pins, commits, aborts and writes in any order leave what a plain map would hold.
-TEST(MemoryRowStoreTest, BehavesAsAMapUnderAnyUse) {
+TEST(RowsInMemoryTest, BehavesAsAMapUnderAnyUse) {
   for (uint32_t seed = 0; seed < 30; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed = ", seed));
     std::mt19937 rng(seed);
     const int dim = 1 + rng() % 20;
     const HeadSpec head = Head(2000, dim);
-    MemoryRowStore store({head, 0});
+    MemoryStore store(head);
     std::map<int64_t, std::pair<float, int64_t>> model;  // First weight and last step.
     for (int64_t step = 0; step < 60; ++step) {
       std::set<int64_t> set;
@@ -172,8 +191,8 @@ TEST(MemoryRowStoreTest, BehavesAsAMapUnderAnyUse) {
   }
 }
 
-TEST(MemoryRowStoreTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
-  MemoryRowStore store({Head(1000, 4), 3});
+TEST(RowsInMemoryTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
+  MemoryStore store(Head(1000, 4), 3);
   RowStore::PinnedRows rows;
   ASSERT_TRUE(store.Pin(std::vector<int64_t>{1, 2}, &rows).ok());
   store.Commit(0);
@@ -190,8 +209,8 @@ TEST(MemoryRowStoreTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
 }
 
 // A step that is refused is given up as any other: Unpin() follows.
-TEST(MemoryRowStoreTest, AnUnpinAfterARefusedPinDoesNothing) {
-  MemoryRowStore store({Head(1000, 4), 3});
+TEST(RowsInMemoryTest, AnUnpinAfterARefusedPinDoesNothing) {
+  MemoryStore store(Head(1000, 4), 3);
   RowStore::PinnedRows rows;
   ASSERT_TRUE(store.Pin(std::vector<int64_t>{1}, &rows).ok());
   store.Commit(0);
@@ -207,8 +226,8 @@ TEST(MemoryRowStoreTest, AnUnpinAfterARefusedPinDoesNothing) {
   EXPECT_EQ(ReadRow(store, 4, 7).weights[0], 7.0f);
 }
 
-TEST(MemoryRowStoreTest, ReservesRowsAndRefusesMoreThanMemory) {
-  MemoryRowStore store({Head(int64_t{1} << 40, 512), 0});
+TEST(RowsInMemoryTest, ReservesRowsAndRefusesMoreThanMemory) {
+  MemoryStore store(Head(int64_t{1} << 40, 512));
   ASSERT_TRUE(store.Reserve(1000).ok());
   EXPECT_EQ(store.reserved_row_count(), 1000);
   EXPECT_EQ(store.row_count(), 0);
@@ -217,22 +236,23 @@ TEST(MemoryRowStoreTest, ReservesRowsAndRefusesMoreThanMemory) {
   EXPECT_EQ(store.reserved_row_count(), 1000);
 }
 
-TEST(MemoryRowStoreTest, AsksForTheMemoryOfAllNewRowsAtOnceAndOfThoseAlone) {
+TEST(RowsInMemoryTest, AsksForTheMemoryOfAllNewRowsAtOnceAndOfThoseAlone) {
   constexpr int64_t kMiB = int64_t{1} << 20;
   int64_t available = 0, asked = 0;
-  MemoryRowStore::Options options{Head(int64_t{1} << 40, 512)};
+  TieredRowStore::Options options;
+  options.head = Head(int64_t{1} << 40, 512);
   options.available_memory = [&] {
     ++asked;
     return available;
   };
-  MemoryRowStore store(options);
+  MemoryStore store(options);
   std::vector<int64_t> ids(60000);  // 234 MiB of records: four chunks.
   std::iota(ids.begin(), ids.end(), 0);
   RowStore::PinnedRows rows;
   available = 234 * kMiB;
   const absl::Status refused = store.Pin(ids, &rows);
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("60000 new rows need 301 MiB of memory; 234 MiB are available"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("60000 new rows in memory need 301 MiB of memory; 234 MiB are available"));
   EXPECT_EQ(store.Write(ids, std::vector<float>(ids.size() * 512).data(), nullptr).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(store.Reserve(60000).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(store.reserved_row_count(), 0) << "no page was touched";
@@ -254,9 +274,9 @@ TEST(MemoryRowStoreTest, AsksForTheMemoryOfAllNewRowsAtOnceAndOfThoseAlone) {
   EXPECT_EQ(store.Pin({1000}, &rows).code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST(MemoryRowStoreTest, ScansExistingRowsByPartitionAndIndexInPortionsOfAnySize) {
+TEST(RowsInMemoryTest, ScansExistingRowsByPartitionAndIndexInPortionsOfAnySize) {
   const HeadSpec head = Head(100000, 2);
-  MemoryRowStore store({head, 0});
+  MemoryStore store(head);
   std::mt19937 rng(1);
   std::set<int64_t> ids;
   while (ids.size() < 3000) ids.insert(rng() % head.class_count);
