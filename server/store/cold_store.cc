@@ -5,137 +5,122 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <future>
+#include <limits>
+#include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <rocksdb/db.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/options.h>
-#include <rocksdb/sst_file_writer.h>
-#include <rocksdb/statistics.h>
-#include <rocksdb/table.h>
+#include <rocksdb/env.h>
 #include <rocksdb/utilities/checkpoint.h>
-#include <xxhash.h>
 
+#include "absl/functional/function_ref.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "server/store/cold_read_plan.h"
+#include "server/store/cold_record.h"
+#include "server/store/cold_store_files.h"
+#include "server/store/cold_store_health.h"
+#include "server/store/cold_store_options.h"
+#include "server/store/cold_store_rocksdb.h"
+#include "server/store/cold_store_runs.h"
+#include "server/store/io_pool.h"
 
 namespace myriad {
 namespace {
 
-constexpr int64_t kMemtableBytes = 32 << 20;
-constexpr int kMemtables = 2;
-constexpr int64_t kBlockBytes = 16 << 10;
-// Step and checksum before a record's bytes.
-constexpr size_t kHeaderBytes = 16;
-constexpr size_t kKeyBytes = 8;
 constexpr int64_t kScanReadAhead = 2 << 20;
-// Keys that a thread asks for at a time: enough to share a block's read among neighbours, few enough for all threads to have work.
-constexpr size_t kReadGrain = 32;
+// Ranges that VerifyAll() makes of a store, about.
+constexpr size_t kVerifyRanges = 64;
+constexpr size_t kStampsAtOnce = 4096;
+// Records of one write batch.
+constexpr size_t kBatch = 512;
+// A part of Ingest()'s run that is built while the next one is made.
+constexpr int64_t kChunkBytes = 16 << 20;
+// How long a writer waits for news of compactions before it looks for itself.
+constexpr absl::Duration kLookAgain = absl::Milliseconds(50);
 // Notes are a column family of their own: one of them is flushed without the records. Callers' names come after a prefix.
 constexpr char kNotesFamily[] = "notes";
 constexpr char kNotePrefix[] = "note/";
 constexpr char kSizeKey[] = "record_bytes";
+constexpr int kNotes = 1;  // Among the column families; 0 holds records.
 
 absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder) {
   if (status.ok()) return absl::OkStatus();
-  const std::string message = absl::StrCat(folder, ": ", status.ToString());
+  const std::string text = status.ToString();
+  const auto says = [&](absl::string_view what) { return absl::StrContains(text, what); };
+  const std::string message = absl::StrCat(folder, ": ", text);
   if (status.IsCorruption()) return absl::DataLossError(message);
-  if (status.IsNoSpace()) return absl::ResourceExhaustedError(message);
-  if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+  if (SaysDiskFull(status)) return absl::ResourceExhaustedError(message);
+  if (says("While lock file") || says("lock hold by current process")) {
     return absl::FailedPreconditionError(absl::StrCat(message, "; another server has this store open"));
+  }
+  if (says("Permission denied") || says("Read-only file system")) {
+    return absl::FailedPreconditionError(absl::StrCat(message, "; the server must be able to write there"));
   }
   return absl::UnavailableError(message);
 }
 
-// Big-endian: the order of bytes is the order of numbers.
-void EncodeKey(uint64_t key, char* out) {
-  for (int i = 7; i >= 0; --i, key >>= 8) out[i] = static_cast<char>(key & 0xff);
-}
-uint64_t DecodeKey(const rocksdb::Slice& slice) {
-  uint64_t key = 0;
-  for (size_t i = 0; i < kKeyBytes; ++i) key = key << 8 | static_cast<uint8_t>(slice[i]);
-  return key;
-}
-
-uint64_t Checksum(uint64_t key, int64_t step, const void* bytes, size_t count) {
-  return XXH3_64bits_withSeed(bytes, count, key * 0x9e3779b97f4a7c15u ^ static_cast<uint64_t>(step));
-}
+// Keys in [first, end) for an iterator; the slices point into it.
+struct Bounds {
+  Bounds(uint64_t first, uint64_t end) {
+    EncodeColdKey(first, first_key);
+    EncodeColdKey(end, end_key);
+  }
+  char first_key[kColdKeyBytes];
+  char end_key[kColdKeyBytes];
+  const rocksdb::Slice first{first_key, kColdKeyBytes};
+  const rocksdb::Slice end{end_key, kColdKeyBytes};
+};
 
 class RocksColdStore : public ColdStore {
  public:
-  explicit RocksColdStore(const Options& options) : options_(options), value_bytes_(kHeaderBytes + options.record_bytes) {}
+  explicit RocksColdStore(const Options& options)
+      : options_(options), value_bytes_(kColdHeaderBytes + options.record_bytes), pool_(options.io_threads) {}
 
   ~RocksColdStore() override {
     if (db_ == nullptr) return;
+    runs_.reset();
     for (rocksdb::ColumnFamilyHandle* family : families_) db_->DestroyColumnFamilyHandle(family);
     db_->Close();
   }
 
-  absl::Status OpenDb() {
-    rocksdb::Options rocks;
-    rocks.create_if_missing = true;
-    rocks.create_missing_column_families = true;
-    rocks.write_buffer_size = kMemtableBytes;
-    rocks.max_write_buffer_number = kMemtables;
-    rocks.compression = rocksdb::kNoCompression;
-    rocks.target_file_size_base = 64 << 20;
-    rocks.max_bytes_for_level_base = 256 << 20;
-    rocks.level_compaction_dynamic_level_bytes = true;
-    rocks.optimize_filters_for_hits = true;
-    rocks.max_background_jobs = 2;
-    rocks.max_open_files = -1;
-    rocks.bytes_per_sync = 1 << 20;
-    rocks.compaction_readahead_size = kScanReadAhead;
-    // Nothing is logged, so nothing may reach the disk out of order either: one flush is one instant.
-    rocks.avoid_flush_during_shutdown = true;
-    rocks.info_log_level = rocksdb::WARN_LEVEL;
-    rocks.keep_log_file_num = 2;
-    rocks.statistics = statistics_;
-    rocksdb::BlockBasedTableOptions table;
-    table.block_size = kBlockBytes;
-    // Records that were read go to the slab; a second copy in a cache would take its place.
-    table.no_block_cache = true;
-    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10.0, false));
-    table.format_version = 5;
-    table.checksum = rocksdb::kxxHash64;
-    rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-
-    rocks.use_direct_reads = true;
-    rocks.use_direct_io_for_flush_and_compaction = true;
+  absl::Status OpenDb(std::shared_ptr<rocksdb::FileSystem> files) {
+    env_ = rocksdb::NewCompositeEnv(MakeColdStoreFiles(std::move(files), &traffic_));
+    rocksdb::Options rocks = ColdRocksOptions(options_);
+    rocks.env = env_.get();
+    rocks.listeners.push_back(health_);
+    // Steps compute on the same cores.
+    env_->LowerThreadPoolCPUPriority(rocksdb::Env::Priority::LOW, rocksdb::CpuPriority::kLow);
     rocksdb::DB* db = nullptr;
-    const auto open = [&] {
-      return rocksdb::DB::Open(rocks, options_.folder, {{rocksdb::kDefaultColumnFamilyName, rocks}, {kNotesFamily, rocks}}, &families_,
-                               &db);
+    const auto open = [&](bool direct) {
+      rocks.use_direct_reads = direct;
+      rocks.use_direct_io_for_flush_and_compaction = direct;
+      return rocksdb::DB::Open(rocks, options_.folder,
+                               {{rocksdb::kDefaultColumnFamilyName, rocks}, {kNotesFamily, NoteFamilyOptions(rocks)}}, &families_, &db);
     };
-    rocksdb::Status status = open();
-    if (!status.ok() && (status.IsNotSupported() || status.IsInvalidArgument())) {
-      rocks.use_direct_reads = false;
-      rocks.use_direct_io_for_flush_and_compaction = false;
-      status = open();
-    }
+    rocksdb::Status status = open(options_.tuning.direct_io);
+    if (options_.tuning.direct_io && (status.IsNotSupported() || status.IsInvalidArgument())) status = open(false);
     if (!status.ok()) return FromRocks(status, options_.folder);
     db_.reset(db);
-    rocks_ = rocks;
+    runs_.emplace(db, rocks, &pool_, options_.folder, value_bytes_);
     return CheckSize();
   }
 
   absl::Status Read(absl::Span<Target> targets) override {
-    const size_t parts = (targets.size() + kReadGrain - 1) / kReadGrain;
-    const size_t threads = std::min<size_t>(options_.io_threads, parts);
-    std::atomic<size_t> next{0};
-    std::vector<absl::Status> statuses(std::max<size_t>(threads, 1));
-    const auto work = [&](size_t thread) {
-      for (size_t part = next++; part < parts && statuses[thread].ok(); part = next++) {
-        statuses[thread] = ReadPart(targets.subspan(part * kReadGrain, kReadGrain));
-      }
-    };
-    std::vector<std::thread> others;
-    for (size_t i = 1; i < threads; ++i) others.emplace_back(work, i);
-    work(0);
-    for (std::thread& other : others) other.join();
+    const std::vector<ColdReadPart> parts = PlanColdRead(targets, value_bytes_, options_.tuning.ranges);
+    std::vector<absl::Status> statuses(parts.size());
+    pool_.Run(parts.size(), [&](int64_t i) {
+      const absl::Span<Target> part = targets.subspan(parts[i].begin, parts[i].end - parts[i].begin);
+      statuses[i] = parts[i].is_range ? ReadRange(part) : options_.tuning.array_get ? ReadArray(part) : ReadEach(part);
+    });
     for (const absl::Status& status : statuses) {
       if (!status.ok()) return status;
     }
@@ -143,103 +128,98 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Write(absl::Span<const Record> records) override {
-    rocksdb::WriteOptions write;
-    write.disableWAL = true;
-    constexpr size_t kBatch = 512;
-    std::string value;
-    for (size_t begin = 0; begin < records.size(); begin += kBatch) {
-      rocksdb::WriteBatch batch(std::min(kBatch, records.size() - begin) * (value_bytes_ + 32));
-      for (const Record& record : records.subspan(begin, kBatch)) {
-        char key[kKeyBytes];
-        EncodeKey(record.key, key);
-        EncodeValue(record, &value);
-        batch.Put(rocksdb::Slice(key, kKeyBytes), value);
-      }
-      const rocksdb::Status status = db_->Write(write, &batch);
-      if (!status.ok()) return FromRocks(status, options_.folder);
-    }
-    accepted_bytes_ += static_cast<int64_t>(records.size()) * options_.record_bytes;
-    return absl::OkStatus();
+    const int64_t bytes = static_cast<int64_t>(records.size()) * value_bytes_;
+    absl::Status status = bytes >= options_.tuning.run_bytes ? WriteRun(records) : WriteToMemtables(records);
+    if (status.ok()) accepted_bytes_ += static_cast<int64_t>(records.size()) * options_.record_bytes;
+    return status;
   }
 
   absl::Status Ingest(const std::function<bool(Record* record)>& next) override {
-    // Files of a level's size, so that later compactions move parts of the run and not all of it.
-    constexpr uint64_t kFileBytes = 256 << 20;
-    std::vector<std::string> files;
-    rocksdb::Status status;
-    absl::Status order;
-    std::unique_ptr<rocksdb::SstFileWriter> writer;
-    std::string value;
-    Record record;
-    int64_t count = 0;
-    int64_t file_bytes = 0;
-    uint64_t last_key = 0;
-    const auto finish = [&] {
-      rocksdb::ExternalSstFileInfo info;
-      const rocksdb::Status finished = writer->Finish(&info);
-      file_bytes += static_cast<int64_t>(info.file_size);
-      writer.reset();
-      return finished;
+    // One chunk is built into files while the next one fills.
+    struct Chunk {
+      std::vector<uint64_t> keys;
+      std::vector<char> values;
     };
-    while (status.ok() && order.ok() && next(&record)) {
-      if (count > 0 && record.key <= last_key) {
-        order = absl::InvalidArgumentError(absl::StrCat("key ", record.key, " follows key ", last_key, "; a run must be sorted"));
+    const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
+    const bool lowest = Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0;
+    Chunk chunks[2];
+    for (Chunk& chunk : chunks) {
+      chunk.keys.reserve(capacity);
+      chunk.values.resize(capacity * value_bytes_);
+    }
+    std::future<absl::Status> building;
+    Chunk* filling = &chunks[0];
+    uint64_t last_key = 0;
+    bool any = false;
+    absl::Status status;
+    const auto build = [&] {
+      absl::Status built = building.valid() ? building.get() : absl::OkStatus();
+      if (!built.ok()) return built;
+      Chunk* const full = filling;
+      building = std::async(std::launch::async, [this, full, lowest] {
+        if (absl::Status waited = AwaitCompactions(); !waited.ok()) return waited;
+        const rocksdb::Status added =
+            runs_->Add(full->keys, lowest, [&](int64_t record, char*) { return full->values.data() + record * value_bytes_; });
+        if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->keys.size()) * options_.record_bytes;
+        return FromRocks(added, options_.folder);
+      });
+      filling = filling == &chunks[0] ? &chunks[1] : &chunks[0];
+      filling->keys.clear();
+      return absl::OkStatus();
+    };
+    for (Record record; status.ok() && next(&record);) {
+      if (any && record.key <= last_key) {
+        status = absl::InvalidArgumentError(absl::StrCat("key ", record.key, " follows key ", last_key, "; a run must be sorted"));
         break;
       }
+      // Chunks end with a partition where they can: files do.
+      const int64_t count = static_cast<int64_t>(filling->keys.size());
+      const bool new_partition = any && record.key >> kRowKeyIndexBits != last_key >> kRowKeyIndexBits;
+      if (count == capacity || (new_partition && count * value_bytes_ >= kChunkBytes * 3 / 4)) status = build();
+      any = true;
       last_key = record.key;
-      if (writer == nullptr) {
-        files.push_back(absl::StrCat(options_.folder, "/ingest-", files.size(), ".sst"));
-        writer = std::make_unique<rocksdb::SstFileWriter>(rocksdb::EnvOptions(rocks_), rocks_);
-        status = writer->Open(files.back());
-        if (!status.ok()) break;
-      }
-      char key[kKeyBytes];
-      EncodeKey(record.key, key);
-      EncodeValue(record, &value);
-      status = writer->Put(rocksdb::Slice(key, kKeyBytes), value);
-      ++count;
-      if (status.ok() && writer->FileSize() >= kFileBytes) status = finish();
+      EncodeColdValue(record.key, record.step, record.bytes, options_.record_bytes,
+                      filling->values.data() + static_cast<int64_t>(filling->keys.size()) * value_bytes_);
+      filling->keys.push_back(record.key);
     }
-    if (status.ok() && order.ok() && writer != nullptr) status = finish();
-    writer.reset();
-    if (status.ok() && order.ok() && !files.empty()) {
-      rocksdb::IngestExternalFileOptions ingest;
-      ingest.move_files = true;
-      status = db_->IngestExternalFile(files, ingest);
+    if (status.ok() && !filling->keys.empty()) status = build();
+    if (building.valid()) {
+      const absl::Status built = building.get();
+      if (status.ok()) status = built;
     }
-    for (const std::string& file : files) ::remove(file.c_str());
-    if (!order.ok()) return order;
-    if (!status.ok()) return FromRocks(status, options_.folder);
-    accepted_bytes_ += count * options_.record_bytes;
-    ingested_bytes_ += file_bytes;
-    return absl::OkStatus();
+    return status;
   }
 
   absl::Status Scan(uint64_t first, uint64_t end, const std::function<absl::Status(const Record& record)>& visit) override {
-    char end_key[kKeyBytes];
-    EncodeKey(end, end_key);
-    const rocksdb::Slice bound(end_key, kKeyBytes);
-    rocksdb::ReadOptions read;
-    read.readahead_size = kScanReadAhead;
-    read.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
-    char first_key[kKeyBytes];
-    EncodeKey(first, first_key);
-    for (iterator->Seek(rocksdb::Slice(first_key, kKeyBytes)); iterator->Valid(); iterator->Next()) {
-      Record record;
-      record.key = DecodeKey(iterator->key());
-      absl::Status status = DecodeValue(record.key, iterator->value(), &record);
-      if (status.ok()) status = visit(record);
-      if (!status.ok()) return status;
-    }
-    return FromRocks(iterator->status(), options_.folder);
+    return ScanRange(first, end, kScanReadAhead, visit);
   }
 
-  absl::Status Flush() override {
-    rocksdb::FlushOptions flush;
-    flush.wait = true;
-    return FromRocks(db_->Flush(flush), options_.folder);
+  absl::Status VerifyAll(const std::function<void(absl::Span<const Stamp> stamps)>& visit) override {
+    const std::vector<uint64_t> bounds = VerifyBounds();
+    const int64_t ranges = static_cast<int64_t>(bounds.size()) - 1;
+    std::vector<absl::Status> statuses(ranges);
+    absl::Mutex visiting;
+    pool_.Run(ranges, [&](int64_t i) {
+      std::vector<Stamp> stamps;
+      const auto hand_over = [&] {
+        absl::MutexLock lock(&visiting);
+        visit(stamps);
+        stamps.clear();
+      };
+      statuses[i] = ScanRange(bounds[i], bounds[i + 1], kScanReadAhead, [&](const Record& record) {
+        stamps.push_back({record.key, record.step});
+        if (stamps.size() == kStampsAtOnce) hand_over();
+        return absl::OkStatus();
+      });
+      hand_over();
+    });
+    for (const absl::Status& status : statuses) {
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
   }
+
+  absl::Status Flush() override { return FlushFamily(db_->DefaultColumnFamily()); }
 
   absl::Status LinkTo(const std::string& folder) override {
     struct stat info;
@@ -264,26 +244,26 @@ class RocksColdStore : public ColdStore {
   }
 
   Statistics statistics() const override {
-    const auto property = [&](const std::string& name) {
-      uint64_t value = 0;
-      db_->GetIntProperty(name, &value);
-      return static_cast<int64_t>(value);
-    };
-    const auto ticker = [&](rocksdb::Tickers which) { return static_cast<int64_t>(statistics_->getTickerCount(which)); };
+    using Properties = rocksdb::DB::Properties;
     Statistics result;
-    result.record_count_estimate = property(rocksdb::DB::Properties::kEstimateNumKeys);
-    result.disk_bytes = property(rocksdb::DB::Properties::kLiveSstFilesSize);
-    result.read_bytes = read_bytes_ + ticker(rocksdb::COMPACT_READ_BYTES);
-    result.written_bytes = ticker(rocksdb::FLUSH_WRITE_BYTES) + ticker(rocksdb::COMPACT_WRITE_BYTES) + ingested_bytes_;
+    result.record_count_estimate = Property(Properties::kEstimateNumKeys);
+    result.disk_bytes = Property(Properties::kLiveSstFilesSize) + Property(Properties::kLiveBlobFileSize);
+    result.read_bytes = traffic_.read_bytes;
+    result.written_bytes = traffic_.written_bytes;
     result.accepted_bytes = accepted_bytes_;
-    result.stall_seconds = static_cast<double>(ticker(rocksdb::STALL_MICROS)) * 1e-6;
-    result.memory_bytes =
-        property(rocksdb::DB::Properties::kSizeAllMemTables) + property(rocksdb::DB::Properties::kEstimateTableReadersMem);
-    result.pending_compaction_bytes = property(rocksdb::DB::Properties::kEstimatePendingCompactionBytes);
+    result.stall_seconds = static_cast<double>(stall_nanoseconds_) * 1e-9;
+    result.memory_bytes = Property(Properties::kSizeAllMemTables) + Property(Properties::kEstimateTableReadersMem);
+    result.pending_compaction_bytes = Property(Properties::kEstimatePendingCompactionBytes);
     return result;
   }
 
  private:
+  int64_t Property(const std::string& name) const {
+    uint64_t value = 0;
+    db_->GetIntProperty(name, &value);
+    return static_cast<int64_t>(value);
+  }
+
   absl::Status CheckSize() {
     std::string stored;
     const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), families_[kNotes], kSizeKey, &stored);
@@ -296,78 +276,223 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status PutInNotes(const std::string& key, absl::string_view bytes) {
-    rocksdb::WriteOptions write;
-    write.disableWAL = true;
-    rocksdb::Status status = db_->Put(write, families_[kNotes], key, rocksdb::Slice(bytes.data(), bytes.size()));
-    if (status.ok()) status = db_->Flush(rocksdb::FlushOptions(), families_[kNotes]);
+    rocksdb::WriteBatch batch;
+    const rocksdb::Status status = batch.Put(families_[kNotes], key, rocksdb::Slice(bytes.data(), bytes.size()));
+    if (!status.ok()) return FromRocks(status, options_.folder);
+    if (absl::Status written = WriteBatch(&batch); !written.ok()) return written;
+    return FlushFamily(families_[kNotes]);
+  }
+
+  absl::Status FlushFamily(rocksdb::ColumnFamilyHandle* family) {
+    rocksdb::FlushOptions flush;
+    flush.allow_write_stall = true;  // Else it would wait for compactions, for ever on a full disk.
+    const rocksdb::Status status = db_->Flush(flush, family);
     return FromRocks(status, options_.folder);
   }
 
-  void EncodeValue(const Record& record, std::string* value) const {
-    value->resize(value_bytes_);
-    const uint64_t checksum = Checksum(record.key, record.step, record.bytes, options_.record_bytes);
-    std::memcpy(value->data(), &record.step, 8);
-    std::memcpy(value->data() + 8, &checksum, 8);
-    std::memcpy(value->data() + kHeaderBytes, record.bytes, options_.record_bytes);
-  }
-
-  absl::Status DecodeValue(uint64_t key, const rocksdb::Slice& value, Record* record) const {
-    if (value.size() != value_bytes_) {
+  absl::Status Decode(uint64_t key, const rocksdb::Slice& value, Record* record) const {
+    if (static_cast<int64_t>(value.size()) != value_bytes_) {
       return absl::DataLossError(absl::StrCat(options_.folder, ": record ", key, " has ", value.size(), " bytes, not ", value_bytes_));
     }
-    uint64_t checksum = 0;
-    std::memcpy(&record->step, value.data(), 8);
-    std::memcpy(&checksum, value.data() + 8, 8);
-    record->bytes = reinterpret_cast<const std::byte*>(value.data() + kHeaderBytes);
-    if (checksum != Checksum(key, record->step, record->bytes, options_.record_bytes)) {
+    *record = {key, 0, reinterpret_cast<const std::byte*>(value.data() + kColdHeaderBytes)};
+    if (!DecodeColdValue(key, value.data(), options_.record_bytes, &record->step)) {
       return absl::DataLossError(absl::StrCat(options_.folder, ": record ", key, " is damaged: its checksum is wrong"));
     }
     return absl::OkStatus();
   }
 
-  // At most kReadGrain records.
-  absl::Status ReadPart(absl::Span<Target> targets) {
-    char keys[kReadGrain][kKeyBytes];
-    rocksdb::Slice slices[kReadGrain];
-    rocksdb::PinnableSlice values[kReadGrain];
-    rocksdb::Status statuses[kReadGrain];
-    for (size_t i = 0; i < targets.size(); ++i) {
-      EncodeKey(targets[i].key, keys[i]);
-      slices[i] = rocksdb::Slice(keys[i], kKeyBytes);
+  // Puts a record where it is wanted, or says what became of it.
+  absl::Status Deliver(const rocksdb::Status& status, const rocksdb::Slice& value, Target* target) const {
+    if (status.IsNotFound()) return absl::DataLossError(absl::StrCat(options_.folder, ": record ", target->key, " is missing"));
+    if (!status.ok()) return FromRocks(status, absl::StrCat(options_.folder, ": record ", target->key));
+    Record record;
+    if (absl::Status decoded = Decode(target->key, value, &record); !decoded.ok()) return decoded;
+    std::memcpy(target->bytes, record.bytes, options_.record_bytes);
+    target->step = record.step;
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadEach(absl::Span<Target> targets) const {
+    rocksdb::PinnableSlice value;
+    for (Target& target : targets) {
+      char key[kColdKeyBytes];
+      EncodeColdKey(target.key, key);
+      value.Reset();
+      const rocksdb::Status status =
+          db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), rocksdb::Slice(key, kColdKeyBytes), &value);
+      if (absl::Status delivered = Deliver(status, value, &target); !delivered.ok()) return delivered;
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadArray(absl::Span<Target> targets) const {
+    char keys[kColdPointsAtOnce][kColdKeyBytes];
+    rocksdb::Slice slices[kColdPointsAtOnce];
+    rocksdb::PinnableSlice values[kColdPointsAtOnce];
+    rocksdb::Status statuses[kColdPointsAtOnce];
+    for (size_t i = 0; i < targets.size(); ++i) {
+      EncodeColdKey(targets[i].key, keys[i]);
+      slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
+    }
+    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (absl::Status delivered = Deliver(statuses[i], values[i], &targets[i]); !delivered.ok()) return delivered;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadRange(absl::Span<Target> targets) const {
+    const Bounds bounds(targets.front().key, targets.back().key + 1);
     rocksdb::ReadOptions read;
-    read.fill_cache = false;
-    db_->MultiGet(read, db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
-    for (size_t i = 0; i < targets.size(); ++i) {
-      if (statuses[i].IsNotFound()) {
-        return absl::DataLossError(absl::StrCat(options_.folder, ": record ", targets[i].key, " is missing"));
-      }
-      if (!statuses[i].ok()) return FromRocks(statuses[i], options_.folder);
-      Record record;
-      absl::Status status = DecodeValue(targets[i].key, values[i], &record);
-      if (!status.ok()) return status;
-      std::memcpy(targets[i].bytes, record.bytes, options_.record_bytes);
-      targets[i].step = record.step;
+    // The whole range in one read, or nearly.
+    read.readahead_size = (targets.back().key - targets.front().key + 1) * (value_bytes_ + kColdKeyBytes + 8);
+    read.iterate_upper_bound = &bounds.end;
+    const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
+    iterator->Seek(bounds.first);
+    for (Target& target : targets) {
+      uint64_t key = 0;
+      for (; iterator->Valid() && (key = DecodeColdKey(iterator->key().data())) < target.key; iterator->Next()) continue;
+      const bool found = iterator->Valid() && key == target.key;
+      const rocksdb::Status status = !iterator->status().ok() ? iterator->status()
+                                     : found                  ? rocksdb::Status::OK()
+                                                              : rocksdb::Status::NotFound();
+      if (absl::Status delivered = Deliver(status, found ? iterator->value() : rocksdb::Slice(), &target); !delivered.ok())
+        return delivered;
     }
-    read_bytes_ += static_cast<int64_t>(targets.size() * value_bytes_);
+    return absl::OkStatus();
+  }
+
+  absl::Status ScanRange(uint64_t first, uint64_t end, int64_t read_ahead,
+                         absl::FunctionRef<absl::Status(const Record& record)> visit) const {
+    const Bounds bounds(first, end);
+    rocksdb::ReadOptions read;
+    read.readahead_size = read_ahead;
+    read.iterate_upper_bound = &bounds.end;
+    const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
+    uint64_t last = first;
+    for (iterator->Seek(bounds.first); iterator->Valid(); iterator->Next()) {
+      Record record;
+      last = DecodeColdKey(iterator->key().data());
+      absl::Status status = Decode(last, iterator->value(), &record);
+      if (status.ok()) status = visit(record);
+      if (!status.ok()) return status;
+    }
+    return FromRocks(iterator->status(), absl::StrCat(options_.folder, ": after record ", last));
+  }
+
+  // Begins of ranges of about as many bytes, and the end.
+  std::vector<uint64_t> VerifyBounds() const {
+    std::vector<rocksdb::LiveFileMetaData> files;
+    db_->GetLiveFilesMetaData(&files);
+    std::vector<uint64_t> begins;
+    for (const rocksdb::LiveFileMetaData& file : files) {
+      if (file.column_family_name == rocksdb::kDefaultColumnFamilyName) begins.push_back(DecodeColdKey(file.smallestkey.data()));
+    }
+    std::sort(begins.begin(), begins.end());
+    const size_t stride = begins.size() / kVerifyRanges + 1;
+    std::vector<uint64_t> bounds = {0};
+    for (size_t i = stride; i < begins.size(); i += stride) {
+      if (begins[i] > bounds.back()) bounds.push_back(begins[i]);
+    }
+    bounds.push_back(std::numeric_limits<uint64_t>::max());
+    return bounds;
+  }
+
+  absl::Status WriteRun(absl::Span<const Record> records) {
+    if (absl::Status status = AwaitCompactions(); !status.ok()) return status;
+    std::vector<const Record*> sorted;
+    sorted.reserve(records.size());
+    for (const Record& record : records) sorted.push_back(&record);
+    std::sort(sorted.begin(), sorted.end(), [](const Record* a, const Record* b) { return a->key < b->key; });
+    std::vector<uint64_t> keys;
+    keys.reserve(records.size());
+    for (const Record* record : sorted) keys.push_back(record->key);
+    return FromRocks(runs_->Add(keys, /*lowest=*/false,
+                                [&](int64_t i, char* scratch) {
+                                  EncodeColdValue(sorted[i]->key, sorted[i]->step, sorted[i]->bytes, options_.record_bytes, scratch);
+                                  return scratch;
+                                }),
+                     options_.folder);
+  }
+
+  absl::Status WriteToMemtables(absl::Span<const Record> records) {
+    std::string value(value_bytes_, '\0');
+    for (size_t begin = 0; begin < records.size(); begin += kBatch) {
+      rocksdb::WriteBatch batch(std::min(kBatch, records.size() - begin) * (value_bytes_ + 32));
+      for (const Record& record : records.subspan(begin, kBatch)) {
+        char key[kColdKeyBytes];
+        EncodeColdKey(record.key, key);
+        EncodeColdValue(record.key, record.step, record.bytes, options_.record_bytes, value.data());
+        const rocksdb::Status status = batch.Put(rocksdb::Slice(key, kColdKeyBytes), value);
+        if (!status.ok()) return FromRocks(status, options_.folder);
+      }
+      if (absl::Status status = WriteBatch(&batch); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  // Waits while memtables are full and compactions behind, but not for a disk that fails.
+  absl::Status WriteBatch(rocksdb::WriteBatch* batch) {
+    rocksdb::WriteOptions write;
+    write.disableWAL = true;
+    write.no_slowdown = true;
+    const absl::Time start = absl::Now();
+    while (true) {
+      const rocksdb::Status status = db_->Write(write, batch);
+      if (!status.IsIncomplete()) {
+        stall_nanoseconds_ += absl::ToInt64Nanoseconds(absl::Now() - start);
+        return FromRocks(status, options_.folder);
+      }
+      if (const rocksdb::Status error = health_->error(); !error.ok()) return FromRocks(error, options_.folder);
+      health_->AwaitNews(kLookAgain);
+    }
+  }
+
+  absl::Status AwaitCompactions() {
+    const absl::Time start = absl::Now();
+    const std::string newest = absl::StrCat(rocksdb::DB::Properties::kNumFilesAtLevelPrefix, 0);
+    std::string count;
+    int files = 0;
+    while (db_->GetProperty(newest, &count) && absl::SimpleAtoi(count, &files) && files >= kMostNewestFiles) {
+      if (const rocksdb::Status error = health_->error(); !error.ok()) return FromRocks(error, options_.folder);
+      health_->AwaitNews(kLookAgain);
+    }
+    stall_nanoseconds_ += absl::ToInt64Nanoseconds(absl::Now() - start);
     return absl::OkStatus();
   }
 
   const Options options_;
-  const size_t value_bytes_;
-  const std::shared_ptr<rocksdb::Statistics> statistics_ = rocksdb::CreateDBStatistics();
-  rocksdb::Options rocks_;
+  const int64_t value_bytes_;
+  ColdStoreTraffic traffic_;
+  const std::shared_ptr<ColdStoreHealth> health_ = std::make_shared<ColdStoreHealth>();
+  IoPool pool_;
+  std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;
-  static constexpr int kNotes = 1;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // Records, notes.
+  std::optional<ColdStoreRuns> runs_;
   std::atomic<int64_t> accepted_bytes_{0};
-  std::atomic<int64_t> ingested_bytes_{0};
-  std::atomic<int64_t> read_bytes_{0};
+  std::atomic<int64_t> stall_nanoseconds_{0};
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ColdStore>> ColdStore::Open(const Options& options) {
+int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
+  const int64_t value_bytes = kColdHeaderBytes + options.record_bytes;
+  // An index has an entry a block, a filter some bits a record; levels above the lowest hold some of the records again.
+  const int64_t blocks = records / std::max<int64_t>(1, options.tuning.block_bytes / value_bytes) + 1;
+  constexpr int64_t kIndexEntryBytes = 14;
+  const int64_t tables = (blocks * kIndexEntryBytes + records * kFilterBitsPerRecord / 8) * 5 / 4;
+  constexpr int64_t kOpenFileBytes = 12 << 10;
+  const int64_t files = records * value_bytes / kLeastTableBytes * 5 / 4 + 2 * kMostNewestFiles;
+  const int64_t memtables = kMemtables * kMemtableBytes * 5 / 4;
+  const int64_t reads = options.io_threads * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
+  // A compaction reads its inputs ahead; it writes one table, and a run several.
+  const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
+  const int64_t runs = 2 * kChunkBytes + 8 * 2 * kTableWriteBuffer;
+  return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;
+}
+
+absl::StatusOr<std::unique_ptr<ColdStore>> OpenColdStoreOn(std::shared_ptr<rocksdb::FileSystem> files, const ColdStore::Options& options) {
   if (options.record_bytes < 1 || options.record_bytes > (int64_t{1} << 24)) {
     return absl::InvalidArgumentError(absl::StrCat("record_bytes is ", options.record_bytes, "; it must be in [1, 2^24]"));
   }
@@ -375,8 +500,12 @@ absl::StatusOr<std::unique_ptr<ColdStore>> ColdStore::Open(const Options& option
     return absl::InvalidArgumentError(absl::StrCat("io_threads is ", options.io_threads, "; it must be in [1, 256]"));
   }
   auto store = std::make_unique<RocksColdStore>(options);
-  if (absl::Status status = store->OpenDb(); !status.ok()) return status;
+  if (absl::Status status = store->OpenDb(std::move(files)); !status.ok()) return status;
   return store;
+}
+
+absl::StatusOr<std::unique_ptr<ColdStore>> ColdStore::Open(const Options& options) {
+  return OpenColdStoreOn(rocksdb::FileSystem::Default(), options);
 }
 
 }  // namespace myriad

@@ -14,17 +14,33 @@
 
 namespace myriad {
 
+// How a cold store lays out and reads its files. docs/benchmarks.md measures the choices against each other; the defaults are what came
+// out.
+struct ColdStoreTuning {
+  int64_t block_bytes = 4096;            // A table's blocks: what reading one record reads.
+  bool direct_io = true;                 // Past the system's cache, where the file system can.
+  bool array_get = false;                // Records that lie apart: by MultiGet instead of a Get each.
+  bool ranges = true;                    // Records that lie together: as ranges instead of one by one.
+  bool blob_files = false;               // Values in BlobDB's files, apart from keys.
+  int64_t run_bytes = int64_t{4} << 20;  // A Write() of as much goes past the memtables as a sorted run.
+};
+
 // Records of one size on disk, each under a key with the number of the step that wrote it: the cold tier of one head on one shard, a
-// RocksDB in a folder of its own. Records in order of their keys lie in order on the disk, so a range of keys is one sequential read.
+// RocksDB in a folder of its own. Records in order of their keys lie in order on the disk, so a range of keys is one sequential read; the
+// upper bits of a key are its partition (row_key.h), and files are cut between partitions.
 //
 // There is no write-ahead log: records are durable after Flush(), and after a crash those written since may be of an older step. Each
 // carries a checksum over its key, its step and its bytes. Thread-safe.
+//
+// A full disk, a failing one: calls return its error, what was accepted stays in memory, and the store tries again by itself; calls
+// succeed again once the cause is gone.
 class ColdStore {
  public:
   struct Options {
     std::string folder;        // Made if it is missing; its parent must be there.
     int64_t record_bytes = 0;  // In [1, 2^24].
     int io_threads = 16;       // Reads in flight; the queue depth of the disk. In [1, 256].
+    ColdStoreTuning tuning{};
   };
   // One record. The bytes are borrowed.
   struct Record {
@@ -38,11 +54,15 @@ class ColdStore {
     std::byte* bytes = nullptr;
     int64_t step = 0;  // Filled in.
   };
+  struct Stamp {
+    uint64_t key = 0;
+    int64_t step = 0;
+  };
   struct Statistics {
     int64_t record_count_estimate = 0;
     int64_t disk_bytes = 0;      // Of all live files.
-    int64_t read_bytes = 0;      // By Read(), Scan() and compactions, as asked of the file system.
-    int64_t written_bytes = 0;   // By flushes, compactions and ingestion.
+    int64_t read_bytes = 0;      // Since it was opened, as asked of the file system; compactions included.
+    int64_t written_bytes = 0;   // The same of writes.
     int64_t accepted_bytes = 0;  // By Write() and Ingest(): written_bytes / accepted_bytes is the write amplification.
     double stall_seconds = 0.0;  // That writers had to wait for compactions.
     int64_t memory_bytes = 0;    // Memtables, index and filters, now.
@@ -51,26 +71,37 @@ class ColdStore {
 
   // Opens or makes the store. Direct I/O where the file system has it, else buffered.
   // Errors: INVALID_ARGUMENT (an option out of range), FAILED_PRECONDITION (another process has it open; made for records of another
-  // size), DATA_LOSS (files are missing or damaged), else those of the system; all name the folder.
+  // size; the folder cannot be written to), DATA_LOSS (files are missing or damaged), else those of the system; all name the folder.
   static absl::StatusOr<std::unique_ptr<ColdStore>> Open(const Options& options);
   virtual ~ColdStore() = default;
 
-  // Reads records by several threads at once. Requires: keys strictly increasing.
-  // Errors: DATA_LOSS (a record that is not there or whose checksum is wrong; names its key), UNAVAILABLE (the disk).
+  // The most memory that a store of so many records takes beside what its callers hold: memtables, index and filters, buffers of reads,
+  // compactions and runs in the making. For io_threads and tuning as in `options`, whose folder does not matter.
+  static int64_t MemoryBytes(int64_t records, const Options& options);
+
+  // Reads records by several threads at once: those that lie close together as ranges, the others each by itself. Requires: keys strictly
+  // increasing.
+  // Errors: DATA_LOSS (a record that is not there or is damaged; names its key), UNAVAILABLE (the disk).
   virtual absl::Status Read(absl::Span<Target> targets) = 0;
 
-  // Writes records over what was there. Blocks while compactions are far behind. Requires: distinct keys, steps >= -1.
-  // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk). Some records may be written then, none in part.
+  // Writes records over what was there. Blocks while compactions are far behind. Many at once are cheapest, in order of their keys.
+  // Requires: distinct keys, steps >= -1.
+  // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk), DATA_LOSS (files were found damaged). Some records may be written then,
+  // none in part; the same call again is right once the cause is gone.
   virtual absl::Status Write(absl::Span<const Record> records) = 0;
 
-  // Writes a whole sorted run past the memtables: each byte once. `next` sets the following record and returns true, or returns false
-  // at the end; keys must increase strictly. Durable when it returns. Errors: as Write(); INVALID_ARGUMENT (keys out of order): nothing is
-  // written.
+  // Writes a whole sorted run past the memtables: each byte once, at the speed of the disk. `next` sets the following record and returns
+  // true, or returns false at the end; keys must increase strictly. Durable when it returns.
+  // Errors: as Write(); INVALID_ARGUMENT (keys out of order). Part of the run may be written then.
   virtual absl::Status Ingest(const std::function<bool(Record* record)>& next) = 0;
 
   // Visits the records with keys in [first, end) in order, read ahead. The visitor's errors end it.
   // Errors: DATA_LOSS, UNAVAILABLE as Read().
   virtual absl::Status Scan(uint64_t first, uint64_t end, const std::function<absl::Status(const Record& record)>& visit) = 0;
+
+  // Reads every record, several ranges at a time, verifies it and hands its stamp to `visit`: many at once, in order within a call but not
+  // from call to call; one call at a time. For opening a store that was not closed. Errors: as Read().
+  virtual absl::Status VerifyAll(const std::function<void(absl::Span<const Stamp> stamps)>& visit) = 0;
 
   // Makes all that was written durable. Errors: as Write().
   virtual absl::Status Flush() = 0;

@@ -43,7 +43,7 @@ void RowLoader::Run() {
     }
     const absl::Span<ColdStore::Target> targets = absl::MakeSpan(batch->targets);
     try {
-      batch->status = batch->run ? rows_->ReadRun(targets) : rows_->Read(targets);
+      batch->status = rows_->Read(targets);
     } catch (const std::exception& error) {  // For want of memory.
       batch->status = absl::ResourceExhaustedError(absl::StrCat("reading ", targets.size(), " rows: ", error.what()));
     }

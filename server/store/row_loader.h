@@ -20,7 +20,7 @@ namespace myriad {
 struct LoadBatch {
   std::vector<ColdStore::Target> targets;  // Where each goes; steps are filled in.
   std::vector<uint32_t> records;           // The same records by number.
-  bool run = false;                        // Keys ascend and lie close together: one sequential read.
+  bool run = false;                        // Many rows that lie close together, and no step waits for them.
   absl::Notification done;
   absl::Status status;  // Once `done`. Not OK: no target counts.
 };

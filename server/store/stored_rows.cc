@@ -1,11 +1,8 @@
 #include "server/store/stored_rows.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 #include <vector>
-
-#include "absl/strings/str_cat.h"
 
 namespace myriad {
 
@@ -25,28 +22,6 @@ absl::Status StoredRows::Read(absl::Span<ColdStore::Target> targets) {
   if (absl::Status status = cold_->Read(absl::MakeSpan(sorted)); !status.ok()) return status;
   for (size_t i = 0; i < sorted.size(); ++i) on_disk[i]->step = sorted[i].step;
   return absl::OkStatus();
-}
-
-absl::Status StoredRows::ReadRun(absl::Span<ColdStore::Target> targets) {
-  if (targets.empty()) return absl::OkStatus();
-  // The queue first: what it has may be on disk, older, as well.
-  std::vector<ColdStore::Target*> on_disk;
-  on_disk.reserve(targets.size());
-  for (ColdStore::Target& target : targets) {
-    if (!queue_.Find(static_cast<RowKey>(target.key), target.bytes, &target.step)) on_disk.push_back(&target);
-  }
-  if (on_disk.empty()) return absl::OkStatus();
-  size_t next = 0;
-  const absl::Status status = cold_->Scan(on_disk.front()->key, on_disk.back()->key + 1, [&](const ColdStore::Record& record) {
-    if (next < on_disk.size() && record.key == on_disk[next]->key) {
-      std::memcpy(on_disk[next]->bytes, record.bytes, queue_.record_bytes());
-      on_disk[next++]->step = record.step;
-    }
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  if (next == on_disk.size()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat("record ", on_disk[next]->key, " is missing"));
 }
 
 absl::Status StoredRows::Flush() {

@@ -23,8 +23,6 @@ class StoredRows {
 
   // Reads records of any keys, distinct, in any order. Errors: those of ColdStore::Read().
   absl::Status Read(absl::Span<ColdStore::Target> targets);
-  // The same for keys that ascend and lie close together, in one sequential pass over the disk. DATA_LOSS if one is not there.
-  absl::Status ReadRun(absl::Span<ColdStore::Target> targets);
 
   // On the way to the disk.
   WriteBackQueue& queue() { return queue_; }

@@ -10,8 +10,8 @@
 namespace myriad {
 namespace {
 
-// Records of one ColdStore::Write: a memtable takes many, and those behind wait for no more than these.
-constexpr size_t kBatch = 1024;
+// Of one ColdStore::Write(): many are written as one sorted run, and those behind wait for no more than these.
+constexpr int64_t kBatchBytes = 16 << 20;
 // Between two tries at what the disk refuses.
 constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
@@ -89,7 +89,9 @@ void WriteBackQueue::Run() {
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(this, &WriteBackQueue::HasWork));
       if (stopping_) return;
-      batch.assign(waiting_.begin(), waiting_.begin() + std::min(kBatch, waiting_.size()));
+      // Half of the queue is for what is added meanwhile.
+      const int64_t most = std::max<int64_t>(1, std::min(kBatchBytes / record_bytes_, capacity_ / 2));
+      batch.assign(waiting_.begin(), waiting_.begin() + std::min<size_t>(most, waiting_.size()));
       waiting_.erase(waiting_.begin(), waiting_.begin() + batch.size());
       records.clear();
       for (const uint32_t slot : batch) {

@@ -42,8 +42,6 @@ class WriteBackQueue {
   // Waits until all that was added is in the cold store. Errors: those of ColdStore::Write() that the disk answers with at present.
   absl::Status Drain();
 
-  int64_t record_bytes() const { return record_bytes_; }
-
   struct Statistics {
     int64_t queued = 0;         // Records now.
     double wait_seconds = 0.0;  // That Add() waited for room, in all.

@@ -19,7 +19,7 @@ MAY_USE = {
 }
 # Large dependencies with one seam: what may be included only below these folders.
 ONLY_IN = {
-    "rocksdb/": ("server/store/",),
+    "rocksdb/": ("server/store/cold_store",),
     "torch/csrc/distributed/": ("worker/",),
     "torch/nn": ("worker/",),
     "grpcpp/": ("server/", "client/", "worker/", "proto/wire/"),

@@ -1,13 +1,17 @@
 #include "server/store/cold_store.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
+#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "server/store/row_key.h"
 #include "tests/testing/temp_dir.h"
 
 namespace myriad {
@@ -63,6 +67,17 @@ std::unique_ptr<ColdStore> MustOpen(const std::string& folder, int64_t record_by
   return store.ok() ? *std::move(store) : nullptr;
 }
 
+// Of a few partitions: some that follow each other, some that lie apart.
+std::vector<uint64_t> KeysOfPartitions(int count, std::mt19937_64& random) {
+  std::set<uint64_t> keys;
+  while (static_cast<int>(keys.size()) < count) {
+    const uint64_t first = (random() % 5 + 3) << kRowKeyIndexBits | random() % 5000;
+    const uint64_t run = random() % 3 == 0 ? random() % 800 : 1;
+    for (uint64_t i = 0; i < run; ++i) keys.insert(first + i);
+  }
+  return {keys.begin(), keys.end()};
+}
+
 std::vector<uint64_t> RandomKeys(int count, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::map<uint64_t, bool> keys;
@@ -83,6 +98,44 @@ TEST(ColdStoreTest, GivesBackWhatWasWrittenAlsoAfterReopening) {
   store.reset();
   store = MustOpen(dir.File("rows"));
   model.Check(store.get());
+}
+
+// As sorted runs past the memtables, through them, or in bulk: the newest record of a key is the one that is read, together or alone.
+TEST(ColdStoreTest, IsAMapHoweverItIsWritten) {
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed = ", seed));
+    std::mt19937_64 random(seed);
+    TempDir dir;
+    Model model;
+    ColdStore::Options options{dir.File("rows"), kBytes, 4};
+    options.tuning.run_bytes = 300 * kBytes;
+    options.tuning.array_get = seed % 2 == 1;
+    options.tuning.ranges = seed < 3;
+    std::unique_ptr<ColdStore> store = *ColdStore::Open(options);
+    for (int64_t step = 0; step < 12; ++step) {
+      std::vector<uint64_t> keys = KeysOfPartitions(1 + static_cast<int>(random() % 900), random);
+      std::shuffle(keys.begin(), keys.end(), random);
+      model.Put(store.get(), keys, step);
+      const uint64_t then = random() % 4;
+      if (then < 2) {
+        ASSERT_TRUE(store->Flush().ok());
+      }
+      if (then == 0) {
+        store.reset();
+        store = *ColdStore::Open(options);
+      }
+    }
+    model.Check(store.get());
+    std::map<uint64_t, int64_t> stamps;
+    ASSERT_TRUE(store
+                    ->VerifyAll([&](absl::Span<const ColdStore::Stamp> some) {
+                      for (const ColdStore::Stamp& stamp : some) EXPECT_TRUE(stamps.emplace(stamp.key, stamp.step).second) << stamp.key;
+                    })
+                    .ok());
+    ASSERT_EQ(stamps.size(), model.records.size());
+    for (const auto& [key, record] : model.records) EXPECT_EQ(stamps.at(key), record.first);
+    EXPECT_LE(store->statistics().memory_bytes, ColdStore::MemoryBytes(static_cast<int64_t>(stamps.size()), options));
+  }
 }
 
 TEST(ColdStoreTest, ASortedRunIsTakenWhole) {

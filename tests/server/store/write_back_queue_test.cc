@@ -30,6 +30,7 @@ class FakeCold : public ColdStore {
   absl::Status Scan(uint64_t, uint64_t, const std::function<absl::Status(const Record&)>&) override {
     return absl::UnimplementedError("not asked for");
   }
+  absl::Status VerifyAll(const std::function<void(absl::Span<const Stamp>)>&) override { return absl::UnimplementedError("not asked for"); }
   absl::Status Flush() override { return absl::OkStatus(); }
   absl::Status LinkTo(const std::string&) override { return absl::UnimplementedError("not asked for"); }
   absl::Status PutNote(absl::string_view, absl::string_view) override { return absl::UnimplementedError("not asked for"); }

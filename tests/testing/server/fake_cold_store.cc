@@ -63,6 +63,14 @@ class FakeDisk::Store : public ColdStore {
     return absl::OkStatus();
   }
 
+  absl::Status VerifyAll(const std::function<void(absl::Span<const Stamp> stamps)>& visit) override {
+    if (absl::Status status = disk_->Begin(Call::kScan); !status.ok()) return status;
+    std::vector<Stamp> stamps;
+    for (const auto& [key, stored] : disk_->records()) stamps.push_back({key, stored.step});
+    visit(stamps);
+    return absl::OkStatus();
+  }
+
   absl::Status Flush() override {
     if (absl::Status status = disk_->Begin(Call::kFlush); !status.ok()) return status;
     absl::MutexLock lock(&disk_->mu_);

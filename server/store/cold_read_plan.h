@@ -1,0 +1,31 @@
+#ifndef MYRIAD_SERVER_STORE_COLD_READ_PLAN_H_
+#define MYRIAD_SERVER_STORE_COLD_READ_PLAN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "server/store/cold_store.h"
+
+namespace myriad {
+
+// Bytes of one range: large enough for a disk to be as fast as it gets when several are under way.
+constexpr int64_t kColdRangeBytes = 256 << 10;
+// Records that lie apart and are asked for in one part.
+constexpr int64_t kColdPointsAtOnce = 8;
+
+// Targets [begin, end) that one thread reads at a time.
+struct ColdReadPart {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool is_range = false;  // From the first to the last in one go, records between them included; else each by itself.
+};
+
+// Splits a read into parts. Neighbours whose keys follow each other closely enough for what lies between to cost less than another access
+// become ranges; with `ranges` false, none do. Requires: keys strictly increasing.
+std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, bool ranges);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_STORE_COLD_READ_PLAN_H_

@@ -1,0 +1,145 @@
+#include "server/store/cold_store_files.h"
+
+#include <string>
+#include <utility>
+
+namespace myriad {
+namespace {
+
+using rocksdb::FileOptions;
+using rocksdb::FSDirectory;
+using rocksdb::FSRandomAccessFile;
+using rocksdb::FSSequentialFile;
+using rocksdb::FSWritableFile;
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+using rocksdb::Slice;
+
+constexpr char kNoSpace[] = "No space left on device";
+
+// RocksDB waits for room by looking at the file system every few seconds; as an error of another kind a full disk is tried again like all
+// others. What it was stays in the message.
+IOStatus MayPass(IOStatus status) {
+  if (!status.IsIOError()) return status;
+  if (status.IsNoSpace() || status.subcode() == rocksdb::Status::SubCode::kSpaceLimit) {
+    status = IOStatus::IOError(status.ToString(), kNoSpace);
+  }
+  status.SetRetryable(true);
+  status.SetScope(IOStatus::IOErrorScope::kIOErrorScopeFile);
+  return status;
+}
+
+class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  WritableFile(std::unique_ptr<FSWritableFile> target, ColdStoreTraffic* traffic, bool durable)
+      : FSWritableFileOwnerWrapper(std::move(target)), traffic_(traffic), durable_(durable) {}
+
+  using FSWritableFileOwnerWrapper::Append;
+  using FSWritableFileOwnerWrapper::PositionedAppend;
+  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
+    traffic_->written_bytes += static_cast<int64_t>(data.size());
+    return MayPass(FSWritableFileOwnerWrapper::Append(data, options, debug));
+  }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* debug) override {
+    traffic_->written_bytes += static_cast<int64_t>(data.size());
+    return MayPass(FSWritableFileOwnerWrapper::PositionedAppend(data, offset, options, debug));
+  }
+  IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
+    return MayPass(FSWritableFileOwnerWrapper::Truncate(size, options, debug));
+  }
+  IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
+    return MayPass(FSWritableFileOwnerWrapper::Close(options, debug));
+  }
+  IOStatus Flush(const IOOptions& options, IODebugContext* debug) override {
+    return MayPass(FSWritableFileOwnerWrapper::Flush(options, debug));
+  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
+    return durable_ ? IOStatus::OK() : MayPass(FSWritableFileOwnerWrapper::Sync(options, debug));
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    return durable_ ? IOStatus::OK() : MayPass(FSWritableFileOwnerWrapper::Fsync(options, debug));
+  }
+  IOStatus RangeSync(uint64_t offset, uint64_t bytes, const IOOptions& options, IODebugContext* debug) override {
+    return MayPass(FSWritableFileOwnerWrapper::RangeSync(offset, bytes, options, debug));
+  }
+
+ private:
+  ColdStoreTraffic* const traffic_;
+  const bool durable_;
+};
+
+class RandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  RandomAccessFile(std::unique_ptr<FSRandomAccessFile> target, ColdStoreTraffic* traffic)
+      : FSRandomAccessFileOwnerWrapper(std::move(target)), traffic_(traffic) {}
+
+  IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, Slice* result, char* scratch,
+                IODebugContext* debug) const override {
+    traffic_->read_bytes += static_cast<int64_t>(size);
+    return MayPass(FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, debug));
+  }
+
+ private:
+  ColdStoreTraffic* const traffic_;
+};
+
+class Directory : public rocksdb::FSDirectoryWrapper {
+ public:
+  using FSDirectoryWrapper::FSDirectoryWrapper;
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override { return MayPass(FSDirectoryWrapper::Fsync(options, debug)); }
+  IOStatus FsyncWithDirOptions(const IOOptions& options, IODebugContext* debug, const rocksdb::DirFsyncOptions& dir_options) override {
+    return MayPass(FSDirectoryWrapper::FsyncWithDirOptions(options, debug, dir_options));
+  }
+};
+
+class ColdStoreFiles : public rocksdb::FileSystemWrapper {
+ public:
+  ColdStoreFiles(std::shared_ptr<rocksdb::FileSystem> target, ColdStoreTraffic* traffic)
+      : FileSystemWrapper(std::move(target)), traffic_(traffic) {}
+
+  static const char* kClassName() { return "MyriadColdStoreFiles"; }
+  const char* Name() const override { return kClassName(); }
+
+  IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSRandomAccessFile>* result,
+                               IODebugContext* debug) override {
+    const IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);
+    if (status.ok()) *result = std::make_unique<RandomAccessFile>(std::move(*result), traffic_);
+    return MayPass(status);
+  }
+  IOStatus NewWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
+                           IODebugContext* debug) override {
+    const IOStatus status = target()->NewWritableFile(path, options, result, debug);
+    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, /*durable=*/false);
+    return MayPass(status);
+  }
+  IOStatus ReopenWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
+                              IODebugContext* debug) override {
+    const IOStatus status = target()->ReopenWritableFile(path, options, result, debug);
+    const bool is_table = path.size() > 4 && path.compare(path.size() - 4, 4, ".sst") == 0;
+    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, /*durable=*/is_table);
+    return MayPass(status);
+  }
+  IOStatus NewDirectory(const std::string& path, const IOOptions& options, std::unique_ptr<FSDirectory>* result,
+                        IODebugContext* debug) override {
+    const IOStatus status = target()->NewDirectory(path, options, result, debug);
+    if (status.ok()) *result = std::make_unique<Directory>(std::move(*result));
+    return MayPass(status);
+  }
+  IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options, IODebugContext* debug) override {
+    return MayPass(target()->RenameFile(from, to, options, debug));
+  }
+
+ private:
+  ColdStoreTraffic* const traffic_;
+};
+
+}  // namespace
+
+std::shared_ptr<rocksdb::FileSystem> MakeColdStoreFiles(std::shared_ptr<rocksdb::FileSystem> target, ColdStoreTraffic* traffic) {
+  return std::make_shared<ColdStoreFiles>(std::move(target), traffic);
+}
+
+bool SaysDiskFull(const rocksdb::Status& status) { return status.IsNoSpace() || status.ToString().find(kNoSpace) != std::string::npos; }
+
+}  // namespace myriad

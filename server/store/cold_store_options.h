@@ -1,0 +1,34 @@
+#ifndef MYRIAD_SERVER_STORE_COLD_STORE_OPTIONS_H_
+#define MYRIAD_SERVER_STORE_COLD_STORE_OPTIONS_H_
+
+#include <cstdint>
+
+#include <rocksdb/options.h>
+
+#include "server/store/cold_store.h"
+
+namespace myriad {
+
+// A table file ends between two partitions once it has as many bytes, so that at ten million rows a partition that comes back rewrites
+// itself and nothing else; and anywhere at the second number.
+constexpr int64_t kLeastTableBytes = 4 << 20;
+constexpr int64_t kMostTableBytes = 256 << 20;
+// Files of the newest level from which on writers wait for compactions: each costs every read a look at its filter.
+constexpr int kMostNewestFiles = 20;
+
+constexpr int64_t kMemtableBytes = 8 << 20;
+constexpr int kMemtables = 2;
+constexpr int64_t kCompactionReadAhead = 1 << 20;
+constexpr int64_t kTableWriteBuffer = 1 << 20;
+constexpr int kFilterBitsPerRecord = 10;
+
+// RocksDB's options for records; `env`, listeners and direct I/O are the caller's to set.
+rocksdb::Options ColdRocksOptions(const ColdStore::Options& options);
+// For the notes beside them.
+rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& records);
+// Files that RocksDB may keep open in this process; -1: all.
+int MaxOpenFiles();
+
+}  // namespace myriad
+
+#endif  // MYRIAD_SERVER_STORE_COLD_STORE_OPTIONS_H_

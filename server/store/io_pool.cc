@@ -1,0 +1,48 @@
+#include "server/store/io_pool.h"
+
+#include <algorithm>
+
+namespace myriad {
+
+IoPool::IoPool(int threads) {
+  threads_.reserve(threads);
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
+}
+
+IoPool::~IoPool() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    has_work_.SignalAll();
+  }
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void IoPool::Run(int64_t parts, absl::FunctionRef<void(int64_t part)> work) {
+  if (parts <= 0) return;
+  if (parts == 1) return work(0);
+  Job job{work, parts, 0, parts};
+  absl::MutexLock lock(&mu_);
+  jobs_.push_back(&job);
+  // No more threads wake than there is work for.
+  for (int64_t i = 0; i < std::min<int64_t>(parts, threads_.size()); ++i) has_work_.Signal();
+  while (job.unfinished > 0) job_done_.Wait(&mu_);
+}
+
+void IoPool::Work() {
+  absl::MutexLock lock(&mu_);
+  while (true) {
+    while (jobs_.empty() && !stopping_) has_work_.Wait(&mu_);
+    if (jobs_.empty()) return;
+    Job* const job = jobs_.front();
+    jobs_.pop_front();
+    const int64_t part = job->next++;
+    if (job->next < job->parts) jobs_.push_back(job);
+    mu_.Unlock();
+    job->work(part);
+    mu_.Lock();
+    if (--job->unfinished == 0) job_done_.SignalAll();
+  }
+}
+
+}  // namespace myriad

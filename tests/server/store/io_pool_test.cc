@@ -1,0 +1,56 @@
+#include "server/store/io_pool.h"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "absl/synchronization/barrier.h"
+#include "absl/synchronization/notification.h"
+
+namespace myriad {
+namespace {
+
+TEST(IoPoolTest, EachPartRunsOnceWhoeverElseIsAtWork) {
+  IoPool pool(3);
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&pool, caller] {
+      for (int64_t parts = 0; parts < 50; ++parts) {
+        std::vector<std::atomic<int>> runs(parts);
+        pool.Run(parts, [&](int64_t part) { ++runs[part]; });
+        for (const std::atomic<int>& count : runs) EXPECT_EQ(count, 1) << caller;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+}
+
+// Each part waits for all others: they are under way together.
+TEST(IoPoolTest, AsManyPartsAsThreadsAreInFlight) {
+  IoPool pool(5);
+  auto* together = new absl::Barrier(5);
+  pool.Run(5, [&](int64_t) {
+    if (together->Block()) delete together;
+  });
+}
+
+// The long call cannot end before the short one has: its parts wait for it.
+TEST(IoPoolTest, AShortCallDoesNotWaitForALongOne) {
+  IoPool pool(2);
+  absl::Notification begun, short_done;
+  std::thread long_call([&] {
+    pool.Run(100, [&](int64_t part) {
+      if (part == 0) begun.Notify();
+      if (part == 1) short_done.WaitForNotification();
+    });
+  });
+  begun.WaitForNotification();
+  pool.Run(2, [](int64_t) {});
+  short_done.Notify();
+  long_call.join();
+}
+
+}  // namespace
+}  // namespace myriad
