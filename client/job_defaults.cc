@@ -11,6 +11,7 @@
 #include "client/field_path.h"
 #include "client/job_config.h"
 #include "client/job_rules.h"
+#include "head/pool_rotation.h"
 #include "proto/wire/head_codec.h"
 
 namespace myriad {
@@ -51,10 +52,8 @@ void FillHead(const JobConfig& config, HeadConfig* head) {
   if (training->sampling_seed() == 0) training->set_sampling_seed(config.seed());
 }
 
-void FillSampler(HeadConfig* head) {
-  const int64_t class_count = head->spec().class_count();
+void FillSampler(int64_t class_count, v1::TrainingSpec* training) {
   if (class_count <= 0) return;
-  v1::TrainingSpec* training = head->mutable_training();
   if (training->sampler_case() == v1::TrainingSpec::SAMPLER_NOT_SET) {
     if (class_count <= kDefaultSampleCount) {
       training->mutable_all();
@@ -62,8 +61,14 @@ void FillSampler(HeadConfig* head) {
       training->mutable_uniform();
     }
   }
-  if (training->has_uniform() && !training->uniform().has_sample_count()) {
-    training->mutable_uniform()->set_sample_count(std::min(class_count, kDefaultSampleCount));
+  const int64_t sample_count = std::min(class_count, kDefaultSampleCount);
+  if (training->has_uniform() && !training->uniform().has_sample_count()) training->mutable_uniform()->set_sample_count(sample_count);
+  if (training->has_block() && training->block().sample_count() == 0) training->mutable_block()->set_sample_count(sample_count);
+  if (training->has_pool()) {
+    v1::PoolSampler* pool = training->mutable_pool();
+    if (pool->sample_count() == 0) pool->set_sample_count(sample_count);
+    if (pool->pool_size() == 0) pool->set_pool_size(DefaultPoolSize(pool->sample_count(), class_count));
+    if (pool->rotated_rows() == 0) pool->set_rotated_rows(DefaultRotatedRows(pool->sample_count()));
   }
 }
 
@@ -85,7 +90,7 @@ void FillAll(JobConfig* config) {
   if (backbone->embedding_dim() == 0) backbone->set_embedding_dim(backbone->has_iresnet() ? 512 : 128);
   for (HeadConfig& head : *config->mutable_heads()) {
     FillHead(*config, &head);
-    FillSampler(&head);
+    FillSampler(head.spec().class_count(), head.mutable_training());
   }
   const std::string first_head = config->heads_size() > 0 ? config->heads(0).spec().name() : "";
   for (auto& dataset : *config->mutable_datasets()) {
@@ -131,7 +136,7 @@ absl::Status CheckHead(const JobConfig& config, int index) {
   const absl::StatusOr<HeadSpec> parsed = ParseHeadSpec(spec);
   if (!parsed.ok()) return at_path(parsed.status());
   v1::TrainingSpec training = head.training();
-  if (training.sampler_case() == v1::TrainingSpec::SAMPLER_NOT_SET) training.mutable_all();
+  FillSampler(spec.class_count(), &training);
   if (const auto checked = ParseTrainingSpec(training, *parsed); !checked.ok()) return at_path(checked.status());
   if (spec.embedding_dim() != config.backbone().embedding_dim()) {
     return Invalid(absl::StrCat(path, ".spec.embedding_dim is ", spec.embedding_dim(), "; backbone.embedding_dim is ",
@@ -245,7 +250,7 @@ absl::Status ResolveWithData(const DataFacts& facts, JobConfig* config) {
           absl::StrCat("heads[", i, "].spec.class_count is ", spec->class_count(), "; its data sets have ", identities, " identities"));
     }
     if (spec->class_count() == 0) return Invalid(absl::StrCat("head ", spec->name(), " has no class: its data sets are empty"));
-    FillSampler(head);
+    FillSampler(spec->class_count(), head->mutable_training());
   }
   if (backbone->image_size() == 0) return Invalid("backbone.image_size is not set and the first data set does not tell it");
   if (backbone->channels() == 0) return Invalid("backbone.channels is not set and the first data set does not tell it");

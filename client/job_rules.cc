@@ -49,6 +49,10 @@ constexpr FieldRule kRules[] = {
     Above("heads.training.scale", "32", 0, 1024),
     Between("heads.training.uniform.sample_count", nullptr, 0, kTwoTo40),
     Between("heads.training.all_sample.sample_count", nullptr, 1, kTwoTo40),
+    Between("heads.training.pool.sample_count", nullptr, 1, kTwoTo40),
+    Between("heads.training.pool.pool_size", nullptr, 1, kTwoTo40),
+    Between("heads.training.pool.rotated_rows", nullptr, 1, kTwoTo40),
+    Between("heads.training.block.sample_count", nullptr, 1, kTwoTo40),
     HalfOpen("heads.training.sgd.momentum", nullptr, 0, 1),
     Between("heads.training.sgd.weight_decay", nullptr, 0, kInfinity),
     Between("heads.training.sgd.rate_scale", "1", 0, kInfinity),  // 0 stands for 1.

@@ -54,6 +54,8 @@ absl::string_view Name(SamplerOptions::Kind kind) {
     case SamplerOptions::Kind::kAll: return "all";
     case SamplerOptions::Kind::kAllSample: return "all_sample";
     case SamplerOptions::Kind::kPositivesOnly: return "positives_only";
+    case SamplerOptions::Kind::kPool: return "pool";
+    case SamplerOptions::Kind::kBlock: return "block";
   }
   return "";
 }
@@ -76,8 +78,12 @@ Json ToJson(const TrainingSpec& training) {
   json["margin"] = {{"kind", Name(training.margin.kind)}, {"margin", training.margin.margin}};
   json["scale"] = training.margin.scale;
   json["sampler"] = {{"kind", Name(training.sampler.kind)}};
-  if (training.sampler.kind == SamplerOptions::Kind::kUniform || training.sampler.kind == SamplerOptions::Kind::kAllSample) {
+  if (training.sampler.kind != SamplerOptions::Kind::kAll && training.sampler.kind != SamplerOptions::Kind::kPositivesOnly) {
     json["sampler"]["sample_count"] = training.sampler.sample_count;
+  }
+  if (training.sampler.kind == SamplerOptions::Kind::kPool) {
+    json["sampler"]["pool_size"] = training.sampler.pool_size;
+    json["sampler"]["rotated_rows"] = training.sampler.rotated_rows;
   }
   json["sampling_seed"] = training.sampler.seed;
   json["sgd"] = {{"momentum", training.optimizer.momentum},
@@ -125,6 +131,9 @@ void PrintHead(const HeadSummary& head, std::ostream& out) {
     line("margin", absl::StrCat(Name(training.margin.kind), " ", training.margin.margin, ", scale ", training.margin.scale));
     std::string sampler(Name(training.sampler.kind));
     if (training.sampler.sample_count > 0) absl::StrAppend(&sampler, " of ", training.sampler.sample_count);
+    if (training.sampler.kind == SamplerOptions::Kind::kPool) {
+      absl::StrAppend(&sampler, " out of ", training.sampler.pool_size, ", ", training.sampler.rotated_rows, " replaced a step");
+    }
     line("sampler", absl::StrCat(sampler, ", seed ", training.sampler.seed));
     line("optimizer",
          absl::StrCat("sgd momentum ", training.optimizer.momentum, ", weight decay ", training.optimizer.weight_decay,

@@ -47,6 +47,8 @@ std::string Text(SamplerOptions::Kind value) {
     case SamplerOptions::Kind::kAll: return "all";
     case SamplerOptions::Kind::kAllSample: return "all_sample";
     case SamplerOptions::Kind::kPositivesOnly: return "positives_only";
+    case SamplerOptions::Kind::kPool: return "pool";
+    case SamplerOptions::Kind::kBlock: return "block";
   }
   return "unknown";
 }
@@ -76,11 +78,22 @@ absl::Status CheckSampler(const SamplerOptions& sampler, const HeadSpec& head) {
     case SamplerOptions::Kind::kAll:
     case SamplerOptions::Kind::kPositivesOnly: return absl::OkStatus();
     case SamplerOptions::Kind::kUniform: break;
-    case SamplerOptions::Kind::kAllSample: least = 1; break;
+    case SamplerOptions::Kind::kAllSample:
+    case SamplerOptions::Kind::kPool:
+    case SamplerOptions::Kind::kBlock: least = 1; break;
   }
   if (sampler.sample_count < least || sampler.sample_count > head.class_count) {
     return OutOfRange("training.sampler.sample_count", sampler.sample_count,
                       absl::StrCat("in [", least, ", ", head.class_count, "], the head's class_count"));
+  }
+  if (sampler.kind != SamplerOptions::Kind::kPool) return absl::OkStatus();
+  if (sampler.pool_size < sampler.sample_count || sampler.pool_size > head.class_count) {
+    return OutOfRange("training.sampler.pool_size", sampler.pool_size,
+                      absl::StrCat("in [", sampler.sample_count, ", ", head.class_count, "], from sample_count to the head's class_count"));
+  }
+  if (sampler.rotated_rows < 1 || sampler.rotated_rows > sampler.pool_size) {
+    return OutOfRange("training.sampler.rotated_rows", sampler.rotated_rows,
+                      absl::StrCat("in [1, ", sampler.pool_size, "], the pool_size"));
   }
   return absl::OkStatus();
 }
@@ -174,6 +187,8 @@ absl::Status CheckSame(const TrainingSpec& a, const std::string& a_name, const T
       .Field("training.scale", a.margin.scale, b.margin.scale)
       .Field("training.sampler.kind", a.sampler.kind, b.sampler.kind)
       .Field("training.sampler.sample_count", a.sampler.sample_count, b.sampler.sample_count)
+      .Field("training.sampler.pool_size", a.sampler.pool_size, b.sampler.pool_size)
+      .Field("training.sampler.rotated_rows", a.sampler.rotated_rows, b.sampler.rotated_rows)
       .Field("training.sampling_seed", a.sampler.seed, b.sampler.seed)
       .Field("training.sgd.momentum", a.optimizer.momentum, b.optimizer.momentum)
       .Field("training.sgd.weight_decay", a.optimizer.weight_decay, b.optimizer.weight_decay)

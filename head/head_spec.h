@@ -41,9 +41,11 @@ struct MarginOptions {
 
 // Which rows a step uses (design section 5).
 struct SamplerOptions {
-  enum class Kind { kUniform, kAll, kAllSample, kPositivesOnly };
+  enum class Kind { kUniform, kAll, kAllSample, kPositivesOnly, kPool, kBlock };
   Kind kind = Kind::kUniform;
-  int64_t sample_count = 0;  // S over all shards, for kUniform (0..N) and kAllSample (1..N).
+  int64_t sample_count = 0;  // S over all shards, for kUniform (0..N) and kAllSample, kPool and kBlock (1..N).
+  int64_t pool_size = 0;     // For kPool: classes in the pool, S..N.
+  int64_t rotated_rows = 0;  // For kPool: how many of them a step replaces, 1..pool_size.
   uint64_t seed = 0;
 };
 

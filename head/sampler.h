@@ -23,8 +23,9 @@ struct StepRows {
 StepRows DrawStepRows(const Partitions& partitions, const SamplerOptions& options, int64_t step, int shard, int shard_count,
                       absl::Span<const int64_t> labels);
 
-// n_p: how many classes of each partition of [first, last) are drawn at `step`. Systematic randomised rounding of S size_p / N over all
-// partitions in an order keyed by (seed, step), so that the counts of all P partitions sum to S and each expects S size_p / N.
+// n_p: how many classes of each partition of [first, last) are drawn at `step`. Systematic randomised rounding of S M_p / M over all
+// partitions in an order keyed by (seed, step), where M_p of the partition's classes are among the M that the sampler draws from: all N
+// of them, or the pool of the step (head/pool_rotation.h). The counts of all P partitions sum to S, and each expects S M_p / M.
 std::vector<int64_t> DrawCounts(const Partitions& partitions, const SamplerOptions& options, int64_t step, int32_t first, int32_t last);
 
 }  // namespace myriad

@@ -1,11 +1,13 @@
 #include "server/head_shard.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include <ATen/Functions.h>
 
 #include "absl/strings/str_cat.h"
+#include "head/pool_rotation.h"
 #include "server/step/shard_step_work.h"
 #include "server/step/step_errors.h"
 #include "server/step/worker_step_work.h"
@@ -69,6 +71,14 @@ int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
     case SamplerOptions::Kind::kAll: return shard_size;
     case SamplerOptions::Kind::kUniform:
     case SamplerOptions::Kind::kAllSample: return std::min(shard_size, training.sampler.sample_count / options_.shard_count);
+    case SamplerOptions::Kind::kPool:
+    case SamplerOptions::Kind::kBlock: {
+      const SamplerOptions& sampler = training.sampler;
+      const PoolRotation rotation(partitions_, sampler);
+      const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
+      const double share = static_cast<double>(rotation.MostResidentRows(first, last)) / rotation.pool_size();
+      return std::min(sampler.sample_count, static_cast<int64_t>(std::ceil(sampler.sample_count * share)));
+    }
     case SamplerOptions::Kind::kPositivesOnly: break;
   }
   return 0;

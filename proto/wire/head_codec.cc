@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "head/pool_rotation.h"
 #include "proto/wire/matrix_codec.h"
 
 namespace myriad {
@@ -96,8 +97,20 @@ absl::StatusOr<TrainingSpec> ParseTrainingSpec(const v1::TrainingSpec& message, 
       training.sampler.sample_count = message.all_sample().sample_count();
       break;
     case v1::TrainingSpec::kPositivesOnly: training.sampler.kind = SamplerOptions::Kind::kPositivesOnly; break;
+    case v1::TrainingSpec::kPool: {
+      SamplerOptions& pool = training.sampler;
+      pool.kind = SamplerOptions::Kind::kPool;
+      pool.sample_count = message.pool().sample_count();
+      pool.pool_size = message.pool().pool_size() == 0 ? DefaultPoolSize(pool.sample_count, head.class_count) : message.pool().pool_size();
+      pool.rotated_rows = message.pool().rotated_rows() == 0 ? DefaultRotatedRows(pool.sample_count) : message.pool().rotated_rows();
+      break;
+    }
+    case v1::TrainingSpec::kBlock:
+      training.sampler.kind = SamplerOptions::Kind::kBlock;
+      training.sampler.sample_count = message.block().sample_count();
+      break;
     case v1::TrainingSpec::SAMPLER_NOT_SET:
-      return absl::InvalidArgumentError("training.sampler is not set: use uniform, all, all_sample or positives_only");
+      return absl::InvalidArgumentError("training.sampler is not set: use uniform, all, all_sample, positives_only, pool or block");
   }
   training.sampler.seed = message.sampling_seed();
   if (message.optimizer_case() != v1::TrainingSpec::kSgd) return absl::InvalidArgumentError("training.optimizer is not set: use sgd");
@@ -131,6 +144,12 @@ v1::TrainingSpec ToProto(const TrainingSpec& training) {
     case SamplerOptions::Kind::kAll: message.mutable_all(); break;
     case SamplerOptions::Kind::kAllSample: message.mutable_all_sample()->set_sample_count(training.sampler.sample_count); break;
     case SamplerOptions::Kind::kPositivesOnly: message.mutable_positives_only(); break;
+    case SamplerOptions::Kind::kPool:
+      message.mutable_pool()->set_sample_count(training.sampler.sample_count);
+      message.mutable_pool()->set_pool_size(training.sampler.pool_size);
+      message.mutable_pool()->set_rotated_rows(training.sampler.rotated_rows);
+      break;
+    case SamplerOptions::Kind::kBlock: message.mutable_block()->set_sample_count(training.sampler.sample_count); break;
   }
   message.set_sampling_seed(training.sampler.seed);
   message.mutable_sgd()->set_momentum(training.optimizer.momentum);

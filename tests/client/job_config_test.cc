@@ -1,6 +1,8 @@
 #include "client/job_config.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -325,6 +327,21 @@ TEST(JobConfigTest, DataFillsInTheRest) {
   ASSERT_TRUE(FillDefaults(&config).ok());
   ASSERT_TRUE(ResolveWithData(Facts(100), &config).ok());
   EXPECT_EQ(config.heads(0).training().uniform().sample_count(), 100);
+
+  for (const auto& [classes, pool_size] : std::vector<std::pair<int64_t, int64_t>>{{100, 100}, {1'000'000, 524'288}}) {
+    config = Filled(kSmallest);
+    ASSERT_TRUE(SetField("heads[0].training.pool={}", &config).ok());
+    ASSERT_TRUE(FillDefaults(&config).ok());
+    ASSERT_TRUE(ResolveWithData(Facts(classes), &config).ok());
+    const v1::PoolSampler& pool = config.heads(0).training().pool();
+    EXPECT_EQ(pool.sample_count(), std::min<int64_t>(classes, 16'384));
+    EXPECT_EQ(pool.pool_size(), pool_size);
+    EXPECT_EQ(pool.rotated_rows(), pool.sample_count() / 16);
+  }
+  config = Filled(kSmallest);
+  ASSERT_TRUE(SetField("heads[0].training.block={}", &config).ok());
+  ASSERT_TRUE(ResolveWithData(Facts(1'000'000), &config).ok());
+  EXPECT_EQ(config.heads(0).training().block().sample_count(), 16'384);
 }
 
 TEST(JobConfigTest, DataThatDoesNotFitTheJobIsRefused) {
@@ -338,6 +355,10 @@ TEST(JobConfigTest, DataThatDoesNotFitTheJobIsRefused) {
   refused = Filled(R"(heads { spec { name: "glyphs" } training { uniform { sample_count: 10 } } }
     datasets { path: "d" } backbone { small_resnet {} })");
   EXPECT_THAT(std::string(ResolveWithData(Facts(9), &refused).message()), HasSubstr("10"));
+  refused = Filled(R"(heads { spec { name: "glyphs" } training { pool { sample_count: 10 pool_size: 20 } } }
+    datasets { path: "d" } backbone { small_resnet {} })");
+  EXPECT_THAT(std::string(ResolveWithData(Facts(19), &refused).message()),
+              HasSubstr("heads[0].training.sampler.pool_size is 20; it must be in [10, 19]"));
   refused = Filled(kSmallest);
   EXPECT_THAT(std::string(ResolveWithData(Facts(0), &refused).message()), HasSubstr("head glyphs has no class"));
   refused = Filled(kSmallest);

@@ -131,6 +131,21 @@ TEST(QueryTest, ARunFolderTellsItsHeadWithoutServers) {
   EXPECT_EQ(head["training"]["sampler"]["sample_count"], 10);
 }
 
+TEST(QueryTest, ARotatingPoolIsToldWithItsSizes) {
+  TempDir dir;
+  MakeRun(dir.File("run"));
+  v1::HeadInfo info = Info();
+  info.mutable_training()->mutable_pool()->set_sample_count(4);
+  info.mutable_training()->mutable_pool()->set_pool_size(16);
+  ASSERT_TRUE(RunFolder::Open(dir.File("run"))->WriteHeadInfo(info).ok());
+  std::ostringstream text, json;
+  ASSERT_TRUE(QueryHeads(FromRun(dir.File("run"), false), text).ok());
+  EXPECT_THAT(text.str(), ::testing::HasSubstr("  sampler          pool of 4 out of 16, 1 replaced a step, seed 0\n"));
+  ASSERT_TRUE(QueryHeads(FromRun(dir.File("run"), true), json).ok());
+  const Json sampler = Json::parse(json.str())["heads"][0]["training"]["sampler"];
+  EXPECT_EQ(sampler, Json({{"kind", "pool"}, {"sample_count", 4}, {"pool_size", 16}, {"rotated_rows", 1}}));
+}
+
 TEST(QueryTest, CentersComeByIdRangeAndName) {
   TempDir dir;
   MakeRun(dir.File("run"));

@@ -85,6 +85,24 @@ TEST(TrainingSpecTest, AFieldOutOfRangeIsNamedWithValueAndRange) {
       {[](TrainingSpec& t) { t.sampler.sample_count = -1; }, "training.sampler.sample_count is -1"},
       {[](TrainingSpec& t) { t.sampler.kind = SamplerOptions::Kind::kAllSample; },
        "training.sampler.sample_count is 0; it must be in [1, 1000]"},
+      {[](TrainingSpec& t) { t.sampler.kind = SamplerOptions::Kind::kBlock; },
+       "training.sampler.sample_count is 0; it must be in [1, 1000]"},
+      {[](TrainingSpec& t) {
+         t.sampler = {SamplerOptions::Kind::kPool, 10, 9, 1};
+       },
+       "training.sampler.pool_size is 9; it must be in [10, 1000], from sample_count to the head's class_count"},
+      {[](TrainingSpec& t) {
+         t.sampler = {SamplerOptions::Kind::kPool, 10, 1001, 1};
+       },
+       "training.sampler.pool_size is 1001"},
+      {[](TrainingSpec& t) {
+         t.sampler = {SamplerOptions::Kind::kPool, 10, 20, 0};
+       },
+       "training.sampler.rotated_rows is 0; it must be in [1, 20], the pool_size"},
+      {[](TrainingSpec& t) {
+         t.sampler = {SamplerOptions::Kind::kPool, 10, 20, 21};
+       },
+       "training.sampler.rotated_rows is 21"},
       {[](TrainingSpec& t) { t.optimizer.momentum = 1.0; }, "training.sgd.momentum is 1; it must be in [0, 1)"},
       {[](TrainingSpec& t) { t.optimizer.weight_decay = -1e-4; }, "training.sgd.weight_decay is -0.0001; it must be >= 0 and finite"},
       {[](TrainingSpec& t) { t.optimizer.rate_scale = 0; }, "training.sgd.rate_scale is 0; it must be > 0 and finite"},
@@ -140,6 +158,8 @@ TEST(TrainingSpecTest, EveryFieldIsCompared) {
       [](TrainingSpec& t) { t.margin.scale = 1; },
       [](TrainingSpec& t) { t.sampler.kind = SamplerOptions::Kind::kAll; },
       [](TrainingSpec& t) { t.sampler.sample_count = 1; },
+      [](TrainingSpec& t) { t.sampler.pool_size = 1; },
+      [](TrainingSpec& t) { t.sampler.rotated_rows = 1; },
       [](TrainingSpec& t) { t.sampler.seed = 1; },
       [](TrainingSpec& t) { t.optimizer.momentum = 0.1; },
       [](TrainingSpec& t) { t.optimizer.weight_decay = 0.1; },

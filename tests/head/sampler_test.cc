@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "head/counter_random.h"
+#include "head/pool_rotation.h"
 
 namespace myriad {
 namespace {
@@ -22,6 +23,24 @@ SamplerOptions Options(Kind kind, int64_t sample_count, uint64_t seed = 1) {
   options.sample_count = sample_count;
   options.seed = seed;
   return options;
+}
+
+SamplerOptions Pool(int64_t sample_count, int64_t pool_size, int64_t rotated_rows, uint64_t seed = 1) {
+  SamplerOptions options = Options(Kind::kPool, sample_count, seed);
+  options.pool_size = pool_size;
+  options.rotated_rows = rotated_rows;
+  return options;
+}
+
+// One of each kind, which draws half of the classes if it draws a sample.
+std::vector<SamplerOptions> AllKinds(int64_t class_count) {
+  const int64_t half = (class_count + 1) / 2;
+  return {Options(Kind::kUniform, half),
+          Options(Kind::kAll, 0),
+          Options(Kind::kAllSample, half),
+          Options(Kind::kPositivesOnly, 0),
+          Pool(half, (half + class_count) / 2, (half + 15) / 16),
+          Options(Kind::kBlock, half)};
 }
 
 std::set<int64_t> UnionOverShards(const Partitions& partitions, const SamplerOptions& options, int64_t step, int shard_count,
@@ -66,34 +85,42 @@ TEST(SamplerTest, DrawsAreDistinctAndExactlyAsManyAsAskedFor) {
                                             {int64_t{1} << 40, 5000}}) {
     SCOPED_TRACE(absl::StrCat("N ", size.class_count, ", S ", size.sample_count));
     const Partitions partitions(size.class_count, 3);
-    const SamplerOptions options = Options(Kind::kUniform, size.sample_count);
-    for (int64_t step = 0; step < 5; ++step) {
-      const StepRows rows = DrawStepRows(partitions, options, step, 0, 1, {});
-      EXPECT_EQ(rows.drawn_count, size.sample_count);
-      EXPECT_EQ(static_cast<int64_t>(rows.class_ids.size()), size.sample_count);
-      const std::set<int64_t> distinct(rows.class_ids.begin(), rows.class_ids.end());
-      EXPECT_EQ(distinct.size(), rows.class_ids.size());
-      if (!distinct.empty()) {
-        EXPECT_GE(*distinct.begin(), 0);
-        EXPECT_LT(*distinct.rbegin(), size.class_count);
+    std::vector<SamplerOptions> kinds = {Options(Kind::kUniform, size.sample_count)};
+    if (size.sample_count > 0) {
+      kinds.push_back(Options(Kind::kBlock, size.sample_count));
+      kinds.push_back(Pool(size.sample_count, std::min(size.class_count, 10 * size.sample_count), size.sample_count));
+      kinds.push_back(Pool(size.sample_count, size.sample_count, 1));
+    }
+    for (const SamplerOptions& options : kinds) {
+      for (int64_t step = 0; step < 5; ++step) {
+        const StepRows rows = DrawStepRows(partitions, options, step, 0, 1, {});
+        EXPECT_EQ(rows.drawn_count, size.sample_count);
+        EXPECT_EQ(static_cast<int64_t>(rows.class_ids.size()), size.sample_count);
+        const std::set<int64_t> distinct(rows.class_ids.begin(), rows.class_ids.end());
+        EXPECT_EQ(distinct.size(), rows.class_ids.size());
+        if (!distinct.empty()) {
+          EXPECT_GE(*distinct.begin(), 0);
+          EXPECT_LT(*distinct.rbegin(), size.class_count);
+        }
+        // Memory follows the sample, not the classes: with 2^40 of them nothing else could return.
+        EXPECT_LE(rows.class_ids.capacity(), static_cast<size_t>(2 * size.sample_count + 16));
       }
-      // Memory follows the sample, not the classes: with 2^40 of them nothing else could return.
-      EXPECT_LE(rows.class_ids.capacity(), static_cast<size_t>(2 * size.sample_count + 16));
     }
   }
 }
 
-// Sum over classes of (count - T p)^2 / (T p (1 - p)), which is N when every class has rate p = S/N independently from step to step.
-double RateStatistic(int64_t class_count, int64_t sample_count, int64_t steps) {
+// Sum over classes of (count - T p)^2 / (T p (1 - p)), which is N when every class has rate p = S/M independently from step to step in
+// the T = steps * M/N steps in which it may be drawn.
+double RateStatistic(int64_t class_count, const SamplerOptions& options, int64_t drawn_from, int64_t steps) {
   const Partitions partitions(class_count, 3);
-  const SamplerOptions options = Options(Kind::kUniform, sample_count);
   std::vector<int> counts(class_count, 0);
   for (int64_t step = 0; step < steps; ++step) {
     for (int64_t class_id : DrawStepRows(partitions, options, step, 0, 1, {}).class_ids) ++counts[class_id];
   }
-  const double rate = static_cast<double>(sample_count) / static_cast<double>(class_count);
+  const double present = static_cast<double>(steps * drawn_from) / static_cast<double>(class_count);
+  const double rate = static_cast<double>(options.sample_count) / static_cast<double>(drawn_from);
   double statistic = 0.0;
-  for (int count : counts) statistic += std::pow(count - steps * rate, 2) / (steps * rate * (1 - rate));
+  for (int count : counts) statistic += std::pow(count - present * rate, 2) / (present * rate * (1 - rate));
   return statistic;
 }
 
@@ -105,7 +132,60 @@ TEST(SamplerTest, EveryClassHasRateSOverN) {
   for (const Case& c : std::vector<Case>{{4097, 1000, 2000}, {4097, 7, 5000}, {5000, 400, 2000}, {9001, 3000, 800}, {100, 10, 5000}}) {
     SCOPED_TRACE(absl::StrCat("N ", c.class_count, ", S ", c.sample_count));
     const double n = static_cast<double>(c.class_count);
-    EXPECT_NEAR(RateStatistic(c.class_count, c.sample_count, c.steps), n, 5 * std::sqrt(2 * n));
+    EXPECT_NEAR(RateStatistic(c.class_count, Options(Kind::kUniform, c.sample_count), c.class_count, c.steps), n, 5 * std::sqrt(2 * n));
+  }
+}
+
+TEST(SamplerTest, EveryClassHasRateSOverNOverACycleOfThePool) {
+  struct Case {
+    int64_t class_count, sample_count, pool_size, rotated_rows, cycles;
+  };
+  // 6,000 classes: partitions of one and of two. 2,000: of one and of none.
+  for (const Case& c : std::vector<Case>{{6000, 100, 1200, 40, 20}, {6000, 1000, 1500, 500, 200}, {2000, 128, 512, 16, 10}}) {
+    SCOPED_TRACE(absl::StrCat("N ", c.class_count, ", S ", c.sample_count, ", pool ", c.pool_size));
+    const double n = static_cast<double>(c.class_count);
+    const int64_t steps = c.cycles * c.class_count / c.rotated_rows;
+    EXPECT_NEAR(RateStatistic(c.class_count, Pool(c.sample_count, c.pool_size, c.rotated_rows), c.pool_size, steps), n,
+                5 * std::sqrt(2 * n));
+  }
+}
+
+TEST(SamplerTest, BlocksTakeEveryClassOnceInNOverSSteps) {
+  for (const Size& size : std::vector<Size>{{6000, 500}, {2000, 250}, {100'000, 12'500}}) {
+    const Partitions partitions(size.class_count, 3);
+    for (int64_t first_step : {0, 3, 1000}) {
+      std::vector<int> counts(size.class_count, 0);
+      for (int64_t step = first_step; step < first_step + size.class_count / size.sample_count; ++step) {
+        for (int64_t class_id : DrawStepRows(partitions, Options(Kind::kBlock, size.sample_count), step, 0, 1, {}).class_ids) {
+          ++counts[class_id];
+        }
+      }
+      for (int count : counts) ASSERT_EQ(count, 1);
+    }
+  }
+}
+
+TEST(SamplerTest, APoolOfAllClassesDrawsAsUniformDoes) {
+  const Partitions partitions(20'011, 3);
+  const std::vector<int64_t> labels = Labels(20'011, 50, 1);
+  for (int64_t step : {0, 7, 1'000'000}) {
+    const StepRows uniform = DrawStepRows(partitions, Options(Kind::kUniform, 3000), step, 0, 1, labels);
+    const StepRows pool = DrawStepRows(partitions, Pool(3000, 20'011, 100), step, 0, 1, labels);
+    EXPECT_EQ(uniform.class_ids, pool.class_ids);
+    EXPECT_EQ(uniform.target_rows, pool.target_rows);
+  }
+}
+
+TEST(SamplerTest, AStepDrawsFromItsPoolAlone) {
+  const Partitions partitions(50'021, 3);
+  const SamplerOptions options = Pool(500, 4000, 100);
+  const PoolRotation rotation(partitions, options);
+  for (int64_t step : {0, 1, 77, 123'456}) {
+    const std::vector<PartitionRows> pool = rotation.RowsOf(step);
+    for (int64_t class_id : DrawStepRows(partitions, options, step, 0, 1, {}).class_ids) {
+      const Partitions::Place place = partitions.Locate(class_id);
+      ASSERT_LT(pool[place.partition].NumberOf(place.index), pool[place.partition].count);
+    }
   }
 }
 
@@ -154,11 +234,10 @@ TEST(SamplerTest, AnyTwoPartitionsMeet) {
 }
 
 TEST(SamplerTest, TheUnionDoesNotDependOnTheNumberOfShards) {
-  for (Kind kind : {Kind::kUniform, Kind::kAll, Kind::kAllSample, Kind::kPositivesOnly}) {
-    for (int64_t class_count : {int64_t{3}, int64_t{4097}, int64_t{20'011}}) {
-      SCOPED_TRACE(absl::StrCat("kind ", static_cast<int>(kind), ", N ", class_count));
+  for (int64_t class_count : {int64_t{3}, int64_t{4097}, int64_t{20'011}}) {
+    for (const SamplerOptions& options : AllKinds(class_count)) {
+      SCOPED_TRACE(absl::StrCat("kind ", static_cast<int>(options.kind), ", N ", class_count));
       const Partitions partitions(class_count, 3);
-      const SamplerOptions options = Options(kind, (class_count + 1) / 2);
       const std::vector<int64_t> labels = Labels(class_count, 50, 1);
       const std::set<int64_t> one = UnionOverShards(partitions, options, 9, 1, labels);
       EXPECT_EQ(one, UnionOverShards(partitions, options, 9, 7, labels));
@@ -170,9 +249,9 @@ TEST(SamplerTest, TheUnionDoesNotDependOnTheNumberOfShards) {
 TEST(SamplerTest, TargetsPointAtTheirRowsOnTheShardThatOwnsThem) {
   const Partitions partitions(20'011, 3);
   const std::vector<int64_t> labels = Labels(20'011, 200, 2);
-  for (Kind kind : {Kind::kUniform, Kind::kAll, Kind::kAllSample, Kind::kPositivesOnly}) {
+  for (const SamplerOptions& options : AllKinds(20'011)) {
+    const Kind kind = options.kind;
     SCOPED_TRACE(absl::StrCat("kind ", static_cast<int>(kind)));
-    const SamplerOptions options = Options(kind, 3000);
     const std::set<int64_t> drawn = UnionOverShards(partitions, options, 4, 1, {});
     int with_row = 0;
     for (int shard = 0; shard < 3; ++shard) {

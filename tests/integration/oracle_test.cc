@@ -33,6 +33,8 @@ OracleRun MakeRun(int dim, const MarginOptions& margin, SamplerOptions::Kind sam
   run.training.margin = margin;
   run.training.sampler.kind = sampler;
   run.training.sampler.sample_count = dim == 7 ? 500 : 97;
+  run.training.sampler.pool_size = dim == 7 ? 1500 : 400;
+  run.training.sampler.rotated_rows = 200;
   run.training.sampler.seed = 23;
   run.training.placement = placement;
   // Uneven, one of them empty; which rank has which rotates.
@@ -101,6 +103,11 @@ TEST_P(OracleTest, TenStepsOverASampleAndThePositives) {
   for (int dim : {7, 512}) {
     for (const MarginOptions& margin : {CosFace(), ArcFace()}) ExpectEqualsOracle(dim, margin, SamplerOptions::Kind::kUniform);
   }
+}
+
+TEST_P(OracleTest, TenStepsOverARotatingPoolAndThePositives) {
+  ExpectEqualsOracle(7, CosFace(), SamplerOptions::Kind::kPool);
+  ExpectEqualsOracle(7, ArcFace(), SamplerOptions::Kind::kBlock);
 }
 
 TEST_P(OracleTest, TenStepsWherePositivesMayBeMissing) { ExpectEqualsOracle(7, CosFace(), SamplerOptions::Kind::kAllSample); }

@@ -11,7 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/server/fake_executor.h"
@@ -99,6 +101,21 @@ TEST_F(ShardTest, ARunWhoseStepDoesNotFitIsRefusedAndLeavesNothing) {
   ExpectTooLittleMemory(Open(Head(100000, 256), Session(1, SamplerOptions::Kind::kAll)), "the 100000 rows of a step");
   EXPECT_TRUE(shard_.heads().empty());
   EXPECT_TRUE(Open(Head(100000, 64), Session(1, SamplerOptions::Kind::kAll)).ok());
+}
+
+// Blocks of 7,000 classes of 100,000 on one shard of two: 287 partitions of 24 or 25 rows, half of them here.
+TEST_F(ShardTest, ASampleThatRotatesThroughTheShardsIsChecked) {
+  available_ = (64 + 7) * kMiB;
+  SessionOptions session = Session(1, SamplerOptions::Kind::kBlock);
+  session.shard_addresses = {"here", "there"};
+  session.training.sampler.sample_count = 7000;
+  const absl::Status status = Open(Head(100000, 256), session);
+  ExpectTooLittleMemory(status, " rows of a step with 256 numbers each");
+  int64_t rows = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(std::vector<std::string>(absl::StrSplit(status.message(), ' '))[3], &rows)) << status;
+  EXPECT_NEAR(rows, 3500, 75);
+  available_ = (64 + 12) * kMiB;
+  EXPECT_TRUE(Open(Head(100000, 256), session).ok());
 }
 
 TEST_F(ShardTest, RowsThatExistNeedNoMoreMemoryThanTheStepsCopy) {

@@ -38,13 +38,15 @@ TEST(HeadCodecTest, SpecsComeBackAsTheyWent) {
   EXPECT_EQ(*ParseHeadSpec(ToProto(Head())), Head());
   for (const auto margin : {MarginOptions::Kind::kCosFace, MarginOptions::Kind::kArcFace, MarginOptions::Kind::kArcFaceStraightThrough}) {
     for (const auto sampler : {SamplerOptions::Kind::kUniform, SamplerOptions::Kind::kAll, SamplerOptions::Kind::kAllSample,
-                               SamplerOptions::Kind::kPositivesOnly}) {
+                               SamplerOptions::Kind::kPositivesOnly, SamplerOptions::Kind::kPool, SamplerOptions::Kind::kBlock}) {
       for (const auto placement : {Placement::kShard, Placement::kWorker}) {
         TrainingSpec training;
         training.margin = {margin, 0.125, 16};
         training.sampler.kind = sampler;
-        const bool draws = sampler == SamplerOptions::Kind::kUniform || sampler == SamplerOptions::Kind::kAllSample;
+        const bool draws = sampler != SamplerOptions::Kind::kAll && sampler != SamplerOptions::Kind::kPositivesOnly;
         training.sampler.sample_count = draws ? 77 : 0;
+        training.sampler.pool_size = sampler == SamplerOptions::Kind::kPool ? 777 : 0;
+        training.sampler.rotated_rows = sampler == SamplerOptions::Kind::kPool ? 7 : 0;
         training.sampler.seed = 5;
         training.optimizer = {0.5, 0.25, true, 2.0};
         training.placement = placement;
@@ -72,6 +74,13 @@ TEST(HeadCodecTest, DefaultsOfTheMessagesAreFilledIn) {
   EXPECT_EQ(training->optimizer.rate_scale, 1.0);
   EXPECT_EQ(training->optimizer.momentum, 0.0);
   EXPECT_EQ(training->placement, Placement::kShard);
+
+  v1::TrainingSpec rotating = Training();
+  rotating.mutable_pool()->set_sample_count(20);
+  const absl::StatusOr<TrainingSpec> pool = ParseTrainingSpec(rotating, Head());
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  EXPECT_EQ(pool->sampler.pool_size, 640);
+  EXPECT_EQ(pool->sampler.rotated_rows, 1);
 }
 
 // A newer caller may mean something by them; a default would be another training than the one that was asked for.
@@ -102,6 +111,13 @@ TEST(HeadCodecTest, WhatIsMissingOrOutOfRangeIsNamed) {
       {"training.sampler is not set", [](auto* t) { t->clear_sampler(); }},
       {"training.optimizer is not set", [](auto* t) { t->clear_optimizer(); }},
       {"training.sampler.sample_count is 1001", [](auto* t) { t->mutable_uniform()->set_sample_count(1001); }},
+      {"training.sampler.sample_count is 0", [](auto* t) { t->mutable_pool(); }},
+      {"training.sampler.sample_count is 0", [](auto* t) { t->mutable_block(); }},
+      {"training.sampler.pool_size is 9",
+       [](auto* t) {
+         t->mutable_pool()->set_sample_count(10);
+         t->mutable_pool()->set_pool_size(9);
+       }},
       {"training.sgd.rate_scale is 1e+39", [](auto* t) { t->mutable_sgd()->set_rate_scale(1e39); }},
       {"training.sgd.weight_decay is nan", [](auto* t) { t->mutable_sgd()->set_weight_decay(std::nan("")); }},
   };
