@@ -16,11 +16,13 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run_myriad(seed, config, target, folder):
-    """Wall seconds from the start of the command to the first verification that reaches `target` (None if none does) and to its end, and
-    the accuracy of the last verification."""
+def run_myriad(seed, config, target, folder, settings=()):
+    """Trains with `settings` (as of --set). Wall seconds from the start of the command to the first verification that reaches `target` (None
+    if none does) and to its end, and the accuracy of the last verification."""
     started, reached, accuracy = time.perf_counter(), None, 0.0
-    command = [ROOT / "bazel-bin/client/myriad", "train", "--config", config, "--set", f"seed={seed}", "--run-dir", folder / f"run-{seed}"]
+    command = [ROOT / "bazel-bin/client/myriad", "train", "--config", config, "--run-dir", folder / f"run-{seed}"]
+    for setting in (f"seed={seed}", *settings):
+        command += ["--set", setting]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         for line in run.stdout:
             print(line, end="", file=sys.stderr, flush=True)
