@@ -6,17 +6,21 @@ set -uo pipefail
 usage() {
   cat <<'USAGE'
 usage: tests/run.sh [--all] [BAZEL_OPTION...]
-  --all  the long tests too (tag `long`)
-Anything else goes to bazel, e.g. --config=asan.
+  --all  the long tests too (tag `long`), and more of those that look for races
+Tests with the tag `races` run again under ThreadSanitizer. Anything else goes to bazel, e.g. --config=asan.
 USAGE
 }
 
 cd "$(dirname "$0")/.." || exit 1
 filter=--test_tag_filters=-long
+races=(--test_tag_filters=races,-long)
 options=()
 for argument in "$@"; do
   case $argument in
-    --all) filter=--test_tag_filters= ;;
+    --all)
+      filter=--test_tag_filters=
+      races=(--test_tag_filters=races --test_env=MYRIAD_STRESS_FACTOR=5 --test_timeout=3600)
+      ;;
     -h | --help) usage; exit 0 ;;
     -*) options+=("$argument") ;;
     *) echo "tests: unknown argument $argument" >&2; usage >&2; exit 2 ;;
@@ -45,7 +49,18 @@ echo "== tests"
 bazel test --keep_going "$filter" --build_tests_only --build_event_json_file="$results/tests.json" "${options[@]}" //tests/...
 tested=$?
 
-tests/tools/count_results.py "${checks[@]}" "$results/tests.json"
+events=("$results/tests.json")
+
+# A program is of one sanitizer only.
+if [[ " ${options[*]} " != *" --config="[at]san* ]]; then
+  echo "== races"
+  bazel test --keep_going --config=tsan "${races[@]}" --build_tests_only --build_event_json_file="$results/races.json" "${options[@]}" //tests/...
+  raced=$?
+  ((tested != 0)) || tested=$raced
+  events+=("$results/races.json")
+fi
+
+tests/tools/count_results.py "${checks[@]}" "${events[@]}"
 counted=$?
 # 0: all passed. 3: tests failed, and they were counted. Anything else is no result to trust.
 ((tested == 0 || counted != 0)) || { echo "tests: bazel ended with $tested" >&2; exit 1; }
