@@ -14,14 +14,22 @@
 
 namespace myriad {
 
-HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, Executor* executor, Timer* timer, ConnectPeers connect)
+HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, std::unique_ptr<HeadFolder> folder, Executor* executor,
+                     Timer* timer, ConnectPeers connect)
     : options_(options),
       partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
       store_(std::move(store)),
+      folder_(std::move(folder)),
       timer_(timer),
       connect_(std::move(connect)),
       strand_(std::make_shared<Strand>(executor)),
-      gate_(std::make_shared<RowGate>()) {}
+      gate_(std::make_shared<RowGate>()) {
+  if (folder_ == nullptr) return;
+  committed_steps_ = folder_->state().committed_steps;
+  stored_incarnation_ = folder_->state().incarnation;
+  stored_training_ = folder_->state().training;
+  mixed_steps_ = folder_->mixed_steps();
+}
 
 HeadShard::Info HeadShard::InfoLocked() const {
   Info info;
@@ -31,6 +39,9 @@ HeadShard::Info HeadShard::InfoLocked() const {
   info.committed_steps = committed_steps_;
   info.row_count = store_->row_count();
   info.reserved_row_count = store_->reserved_row_count();
+  info.incarnation = stored_incarnation_;
+  info.training = stored_training_;
+  info.mixed_steps = mixed_steps_;
   if (session_ != nullptr) {
     info.incarnation = session_->options().incarnation;
     info.training = session_->options().training;
@@ -46,6 +57,7 @@ HeadShard::Info HeadShard::info() const {
     info = InfoLocked();
     session = session_;
   }
+  info.rows = store_->statistics();
   if (session != nullptr) {
     info.steps = session->train().statistics();
     const StepEngine::Statistics evaluations = session->evaluate().statistics();
@@ -92,6 +104,7 @@ int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
 absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended) const {
   // Positives come on top; the step that has them asks for their memory.
   const int64_t rows = DrawnRows(training);
+  if (absl::Status status = store_->CheckRowsFit(rows); !status.ok()) return status;
   const int64_t new_rows = std::min(rows, partitions_.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
   return store_->CheckMemory(
       CopyBytes(training) - (ended != nullptr ? CopyBytes(*ended) : 0) + store_->BytesOfNewRows(new_rows),
@@ -110,6 +123,29 @@ bool HeadShard::MayGiveWay(int64_t incarnation) const {
   return session == nullptr || session->train().statistics().open_steps == 0;
 }
 
+absl::Status HeadShard::CheckMayOpen(const SessionOptions& options) const {
+  const SessionOptions* open = opening_ ? &*opening_ : session_ != nullptr ? &session_->options() : nullptr;
+  const auto refuse = [&](const auto&... parts) {
+    return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' ", parts...));
+  };
+  if (!stopped_.ok()) return stopped_;
+  if (!torn_.ok()) return torn_;
+  if (open != nullptr && options.incarnation < open->incarnation) {
+    return refuse("is open under incarnation ", open->incarnation, "; ", options.incarnation, " is not greater");
+  }
+  if (open != nullptr && options.incarnation == open->incarnation) return CheckSame(*open, options);
+  if (options.incarnation <= stored_incarnation_) {
+    return refuse("was opened under incarnation ", stored_incarnation_, " before this server started; ", options.incarnation,
+                  " is not greater");
+  }
+  if (mixed_steps_ && !options.accept_mixed_steps) {
+    return refuse("on shard ", options_.shard_index, ": the server was stopped without closing it, and its rows are as steps ",
+                  mixed_steps_->oldest, " to ", mixed_steps_->newest,
+                  " left them; go back to a save with --resume, or train on from them with --accept-mixed-steps");
+  }
+  return CheckStepFits(options.training, session_ != nullptr ? &session_->options().training : nullptr);
+}
+
 void HeadShard::Open(SessionOptions options, OpenDone done) {
   std::vector<std::function<void()>> answers;
   std::shared_ptr<TrainingSession> ending;
@@ -119,15 +155,7 @@ void HeadShard::Open(SessionOptions options, OpenDone done) {
     absl::MutexLock lock(&mu_);
     const SessionOptions* open = opening_ ? &*opening_ : session_ != nullptr ? &session_->options() : nullptr;
     const bool repeat = open != nullptr && incarnation == open->incarnation;
-    absl::Status status = stopped_.ok() ? torn_ : stopped_;
-    if (status.ok() && open != nullptr && incarnation < open->incarnation) {
-      status = absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is open under incarnation ", open->incarnation,
-                                                          "; ", incarnation, " is not greater"));
-    }
-    if (status.ok())
-      status = repeat ? CheckSame(*open, options)
-                      : CheckStepFits(options.training, session_ != nullptr ? &session_->options().training : nullptr);
-    if (!status.ok()) {
+    if (absl::Status status = CheckMayOpen(options); !status.ok()) {
       answers.push_back([done = std::move(done), status] { done(status); });
     } else if (repeat && !opening_) {
       answers.push_back([done = std::move(done), info = InfoLocked()] { done(info); });
@@ -147,46 +175,71 @@ void HeadShard::Open(SessionOptions options, OpenDone done) {
   }
   for (const auto& answer : answers) answer();
   if (!begins) return;
-  if (ending == nullptr) return FinishOpen(incarnation);
+  const auto finish = [self = shared_from_this(), incarnation] {
+    self->strand_->Run([self, incarnation] { self->FinishOpen(incarnation); });
+  };
+  if (ending == nullptr) return finish();
   ending->Close(absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' was opened by another run (incarnation ",
                                                            incarnation, "); this run must stop")),
-                [self = shared_from_this(), incarnation] { self->FinishOpen(incarnation); });
+                finish);
 }
 
 void HeadShard::FinishOpen(int64_t incarnation) {
+  absl::Status marked;
+  if (folder_ != nullptr) {
+    TrainingSpec training;
+    int64_t committed_steps;
+    {
+      absl::MutexLock lock(&mu_);
+      if (!opening_ || opening_->incarnation != incarnation) return;
+      training = opening_->training;
+      committed_steps = committed_steps_;
+    }
+    marked = CatchAll([&] { return folder_->MarkOpened(incarnation, training, committed_steps); });
+  }
   std::vector<OpenDone> waiting;
   absl::StatusOr<Info> info = Info();
   {
     absl::MutexLock lock(&mu_);
     if (!opening_ || opening_->incarnation != incarnation) return;  // A higher one has come meanwhile.
-    TrainingSession::Parts parts;
-    parts.head = options_.head;
-    parts.committed_steps = committed_steps_;
-    parts.store = store_;
-    parts.strand = strand_;
-    parts.gate = gate_;
-    parts.timer = timer_;
-    parts.peers = connect_(options_.head.name, opening_->shard_addresses);
-    parts.on_commit = [weak = weak_from_this()](int64_t step) {
-      const std::shared_ptr<HeadShard> self = weak.lock();
-      if (self == nullptr) return;
-      absl::MutexLock lock(&self->mu_);
-      self->committed_steps_ = step + 1;
-    };
-    parts.on_torn = [weak = weak_from_this()](const absl::Status& reason) {
-      const std::shared_ptr<HeadShard> self = weak.lock();
-      if (self == nullptr) return;
-      absl::MutexLock lock(&self->mu_);
-      self->torn_ = absl::DataLossError(absl::StrCat(reason.message(), ": some of its rows on shard ", self->options_.shard_index,
-                                                     " have moved and some have not; restart the shards and restore the head"));
-    };
-    previous_ = std::move(session_);
-    session_ = std::make_shared<TrainingSession>(*std::exchange(opening_, std::nullopt), parts);
     waiting.swap(waiting_);
-    info = InfoLocked();
-    if (!torn_.ok()) info = torn_;  // By the last step of the run before, which has just ended.
+    if (marked.ok()) {
+      info = BeginSession();
+    } else {
+      opening_.reset();
+      info = marked;
+    }
   }
   for (const OpenDone& done : waiting) done(info);
+}
+
+absl::StatusOr<HeadShard::Info> HeadShard::BeginSession() {
+  mixed_steps_.reset();
+  TrainingSession::Parts parts;
+  parts.head = options_.head;
+  parts.committed_steps = committed_steps_;
+  parts.store = store_;
+  parts.strand = strand_;
+  parts.gate = gate_;
+  parts.timer = timer_;
+  parts.peers = connect_(options_.head.name, opening_->shard_addresses);
+  parts.on_commit = [weak = weak_from_this()](int64_t step) {
+    const std::shared_ptr<HeadShard> self = weak.lock();
+    if (self == nullptr) return;
+    absl::MutexLock lock(&self->mu_);
+    self->committed_steps_ = step + 1;
+  };
+  parts.on_torn = [weak = weak_from_this()](const absl::Status& reason) {
+    const std::shared_ptr<HeadShard> self = weak.lock();
+    if (self == nullptr) return;
+    absl::MutexLock lock(&self->mu_);
+    self->torn_ = absl::DataLossError(absl::StrCat(reason.message(), ": some of its rows on shard ", self->options_.shard_index,
+                                                   " have moved and some have not; restart the shards and restore the head"));
+  };
+  previous_ = std::move(session_);
+  session_ = std::make_shared<TrainingSession>(*std::exchange(opening_, std::nullopt), parts);
+  if (!torn_.ok()) return torn_;  // By the last step of the run before, which has just ended.
+  return InfoLocked();
 }
 
 absl::StatusOr<std::shared_ptr<TrainingSession>> HeadShard::Session(int64_t incarnation) const {
@@ -281,22 +334,48 @@ void HeadShard::ReadKeys(std::vector<int64_t> keys, bool with_slots, RowsDone do
 }
 
 void HeadShard::Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done) {
-  const auto write = [self = shared_from_this(), class_ids = std::move(class_ids), weights = std::move(weights), slots = std::move(slots),
-                      given_up = std::move(given_up), done = std::move(done)] {
-    const absl::Status status = CatchAll([&] {
-      if (given_up()) return absl::CancelledError("the caller is gone");
-      if (absl::Status torn = self->CheckRows(); !torn.ok()) return torn;
-      return self->store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
-    });
+  RunBetweenSteps(
+      [this, class_ids = std::move(class_ids), weights = std::move(weights), slots = std::move(slots), given_up = std::move(given_up)] {
+        if (given_up()) return absl::CancelledError("the caller is gone");
+        absl::Status status = CheckRows();
+        if (status.ok() && folder_ != nullptr) status = folder_->MarkInUse();
+        if (!status.ok()) return status;
+        return store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
+      },
+      std::move(done));
+}
+
+void HeadShard::RunBetweenSteps(std::function<absl::Status()> task, Done done) {
+  const auto run = [self = shared_from_this(), task = std::move(task), done = std::move(done)] {
+    const absl::Status status = CatchAll(task);
     self->gate_->Release();
     done(status);
   };
-  gate_->Acquire([strand = strand_, write] { strand->Run(write); });
+  gate_->Acquire([strand = strand_, run] { strand->Run(run); });
+}
+
+void HeadShard::SetMemory(int64_t memory_bytes) {
+  if (folder_ == nullptr) return;
+  RunBetweenSteps([this, memory_bytes] { return folder_->SetMemory(memory_bytes); }, [](const absl::Status&) {});
 }
 
 void HeadShard::Reserve(int64_t row_count, Done done) {
   strand_->Run(
       [self = shared_from_this(), row_count, done = std::move(done)] { done(CatchAll([&] { return self->store_->Reserve(row_count); })); });
+}
+
+absl::Status HeadShard::CloseFolder() {
+  if (folder_ == nullptr) return absl::OkStatus();
+  if (absl::Status status = CheckRows(); !status.ok()) return status;
+  int64_t committed_steps;
+  {
+    absl::MutexLock lock(&mu_);
+    // Rows that lie between steps stay marked so.
+    if (mixed_steps_) return absl::OkStatus();
+    committed_steps = committed_steps_;
+  }
+  store_->Unpin();
+  return CatchAll([&] { return folder_->MarkClean(committed_steps); });
 }
 
 void HeadShard::Shutdown(const absl::Status& reason) {

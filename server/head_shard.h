@@ -21,6 +21,7 @@
 #include "server/runtime/timer.h"
 #include "server/step/peer_client.h"
 #include "server/step/row_gate.h"
+#include "server/store/head_folder.h"
 #include "server/store/row_store.h"
 #include "server/training_session.h"
 
@@ -51,10 +52,12 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
     HeadSpec head;
     int shard_index = 0;
     int shard_count = 1;
-    int64_t incarnation = 0;
+    int64_t incarnation = 0;  // Of the run that has it open, or of the last one that the disk knows of.
     int64_t committed_steps = 0;
     int64_t row_count = 0;
     int64_t reserved_row_count = 0;
+    std::optional<StepRange> mixed_steps;  // Set where an unclean stop left the rows between steps.
+    RowStoreStatistics rows;
     std::optional<TrainingSpec> training;
     StepEngine::Statistics steps;
   };
@@ -62,8 +65,9 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   using RowsDone = std::function<void(absl::StatusOr<Rows>)>;
   using Done = std::function<void(absl::Status)>;
 
-  // `executor` and `timer` outlive the object and its tasks.
-  HeadShard(const Options& options, std::unique_ptr<RowStore> store, Executor* executor, Timer* timer, ConnectPeers connect);
+  // `folder` is what keeps `store` on disk, or nullptr. `executor` and `timer` outlive the object and its tasks.
+  HeadShard(const Options& options, std::unique_ptr<RowStore> store, std::unique_ptr<HeadFolder> folder, Executor* executor, Timer* timer,
+            ConnectPeers connect);
 
   const HeadSpec& spec() const { return options_.head; }
   Info info() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -78,8 +82,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
 
   // Opens the head for a run. A repeat is answered as the first call. A higher incarnation ends the run that is open: its calls are
   // refused, a step that it has voted on is decided first.
-  // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options), RESOURCE_EXHAUSTED (a step would not fit memory),
-  // DATA_LOSS (a step was applied in part only).
+  // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options, or of a process before this one; rows that lie
+  // between steps), RESOURCE_EXHAUSTED (a step would not fit memory), DATA_LOSS (a step was applied in part only); those of the disk.
   void Open(SessionOptions options, OpenDone done) ABSL_LOCKS_EXCLUDED(mu_);
   // The run that has the head open. DATA_LOSS: none has, this process has lost it, or the rows are torn. FAILED_PRECONDITION: another
   // incarnation.
@@ -98,6 +102,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done);
   // Reserves and pre-faults. Errors: as RowStore::Reserve.
   void Reserve(int64_t row_count, Done done);
+  // Between two steps: from now on with so much memory for all that the rows take. Does nothing without a folder.
+  void SetMemory(int64_t memory_bytes);
 
   // One instant of all rows: from the call of `held` to ReleaseRows() no step and no write changes a row; several may hold at once.
   // `yield` is called as RowGate::AcquireShared says: a step of the run waits, and the holder is to release the rows soon.
@@ -111,6 +117,9 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
 
   // The server stops.
   void Shutdown(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mu_);
+  // After Shutdown(), once no task of the executor is left: all rows go to the disk, and its folder is marked clean. Errors: those of
+  // HeadFolder::MarkClean(), DATA_LOSS (torn rows): the folder says that it was not closed.
+  absl::Status CloseFolder() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   // DATA_LOSS once a step was applied in part only.
@@ -119,12 +128,20 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   int64_t DrawnRows(const TrainingSpec& training) const;
   int64_t CopyBytes(const TrainingSpec& training) const;
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
+  // Why a run may not open the head now. OK if it may.
+  absl::Status CheckMayOpen(const SessionOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // On the strand.
   void FinishOpen(int64_t incarnation) ABSL_LOCKS_EXCLUDED(mu_);
+  // Makes the session of `opening_`.
+  absl::StatusOr<Info> BeginSession() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Runs on the strand with the rows alone, releases them and answers with what it returned.
+  void RunBetweenSteps(std::function<absl::Status()> task, Done done);
   Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   const Partitions partitions_;
-  const std::shared_ptr<RowStore> store_;  // Used on the strand alone.
+  const std::shared_ptr<RowStore> store_;     // Used on the strand alone, as is
+  const std::unique_ptr<HeadFolder> folder_;  // this. May be nullptr.
   Timer* const timer_;
   const ConnectPeers connect_;
   const std::shared_ptr<Strand> strand_;
@@ -134,6 +151,10 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   absl::Status stopped_ ABSL_GUARDED_BY(mu_);
   absl::Status torn_ ABSL_GUARDED_BY(mu_);  // DATA_LOSS once a step was applied in part only; for good.
   int64_t committed_steps_ ABSL_GUARDED_BY(mu_) = 0;
+  // As the folder had it when it was opened.
+  int64_t stored_incarnation_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<TrainingSpec> stored_training_ ABSL_GUARDED_BY(mu_);
+  std::optional<StepRange> mixed_steps_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<TrainingSession> session_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<TrainingSession> previous_ ABSL_GUARDED_BY(mu_);  // For peers.
   // An Open() that waits for the run before to end.

@@ -58,6 +58,10 @@ int main(int argc, char** argv) {
   app.add_option("--address-file", address_file, "File that gets the bound host:port, in one piece, once the server serves");
   app.add_option("--max-rows", options.max_rows, "Rows that a head may have here; a step that needs more is refused; 0: no limit")
       ->capture_default_str();
+  app.add_option("--store", options.store, "Folder that keeps the heads: rows beyond --memory lie there, and all of them after a stop");
+  app.add_option("--memory", options.memory_bytes,
+                 "For the rows of all heads with all that keeps track of them, such as 8GiB; 0: no limit but the machine's")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   app.add_option("--threads", options.threads, "Threads that compute; 0: one a core")->capture_default_str();
   app.add_option("--max-message-mib", options.max_message_mib, "Largest message that is taken, MiB, in [1, 2047]")->capture_default_str();
   try {
@@ -79,6 +83,10 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
 
   at::set_num_threads(options.threads);
+  options.log = [](const std::string& line) {
+    printf("myriad-server: %s\n", line.c_str());
+    fflush(stdout);
+  };
   absl::StatusOr<std::unique_ptr<myriad::MyriadServer>> server = myriad::MyriadServer::Start(options);
   if (!server.ok()) return Fail(server.status());
   if (!address_file.empty()) {
@@ -91,6 +99,6 @@ int main(int argc, char** argv) {
   sigwait(&signals, &received);
   printf("myriad-server: %s, stopping\n", received == SIGTERM ? "SIGTERM" : "SIGINT");
   fflush(stdout);
-  (*server)->Stop();
-  return 0;
+  const absl::Status stopped = (*server)->Stop();
+  return stopped.ok() ? 0 : Fail(stopped);
 }

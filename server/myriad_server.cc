@@ -39,7 +39,9 @@ class GrpcServer : public MyriadServer {
         peer_service_(&shard_),
         admin_service_({kVersion, at::get_num_threads()}, &shard_) {}
 
-  ~GrpcServer() override { Stop(); }
+  ~GrpcServer() override { Stop().IgnoreError(); }
+
+  absl::Status OpenStored() { return shard_.OpenStored(); }
 
   absl::Status Listen(const Options& options) {
     absl::StatusOr<ListenAddress> listen = ParseListenAddress(options.listen);
@@ -70,21 +72,25 @@ class GrpcServer : public MyriadServer {
 
   const std::string& address() const override { return address_; }
 
-  void Stop() override {
+  absl::Status Stop() override {
     absl::MutexLock lock(&stop_mu_);
-    if (pool_ == nullptr) return;
+    if (pool_ == nullptr) return absl::OkStatus();
     shard_.Shutdown(absl::UnavailableError("this server is stopping"));
     if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kStopGrace));
     // Nobody calls from outside any more. Now what calls from inside: other shards' answers, deadlines, and the tasks both make.
     peers_.Close();
     timer_.Stop();
     pool_.reset();
+    return shard_.CloseStored();
   }
 
  private:
   static Shard::Options ShardOptions(const Options& options) {
     Shard::Options shard;
     shard.max_rows = options.max_rows;
+    shard.store = options.store;
+    shard.memory_bytes = options.memory_bytes;
+    shard.log = options.log;
     return shard;
   }
 
@@ -107,14 +113,16 @@ absl::StatusOr<std::unique_ptr<MyriadServer>> MyriadServer::Start(const Options&
     if (value >= low && value <= high) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(field, " ", value, " is outside [", low, ", ", high, "]"));
   };
-  for (const absl::Status& status : {check("threads", options.threads, 1, 4096), check("max-rows", options.max_rows, 0, int64_t{1} << 40),
-                                     check("max-message-mib", options.max_message_mib, 1, 2047)}) {
+  for (const absl::Status& status :
+       {check("threads", options.threads, 1, 4096), check("max-rows", options.max_rows, 0, int64_t{1} << 40),
+        check("memory", options.memory_bytes, 0, int64_t{1} << 50), check("max-message-mib", options.max_message_mib, 1, 2047)}) {
     if (!status.ok()) return status;
   }
   // Once a process; a repeat changes nothing. Before any server is built.
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto server = std::make_unique<GrpcServer>(options);
+  if (absl::Status status = server->OpenStored(); !status.ok()) return status;
   if (absl::Status status = server->Listen(options); !status.ok()) return status;
   return server;
 }

@@ -25,6 +25,10 @@ class Shard {
  public:
   struct Options {
     int64_t max_rows = 0;  // Of each head; 0: no limit.
+    // Folder in which heads are kept: each has one of its own under heads/. Empty: in memory alone.
+    std::string store;
+    int64_t memory_bytes = 0;                     // For the rows of all heads, divided among them evenly; 0: no limit but the machine's.
+    std::function<void(const std::string&)> log;  // Told what takes long. May be empty.
     // Bytes that the process can still take. Any thread calls it.
     std::function<int64_t()> available_memory = [] { return AvailableMemoryBytes(); };
   };
@@ -32,6 +36,9 @@ class Shard {
   // `executor` and `timer` outlive the object.
   Shard(const Options& options, Executor* executor, Timer* timer, ConnectPeers connect)
       : options_(options), executor_(executor), timer_(timer), connect_(std::move(connect)) {}
+
+  // Opens all heads that the store has. Before any other call. Errors: those of HeadFolder::Open(), of the system.
+  absl::Status OpenStored() ABSL_LOCKS_EXCLUDED(mu_);
 
   int64_t max_rows() const { return options_.max_rows; }
   Timer* timer() const { return timer_; }
@@ -51,11 +58,21 @@ class Shard {
 
   // The server stops: every waiting call gets `reason`.
   void Shutdown(const absl::Status& reason) ABSL_LOCKS_EXCLUDED(mu_);
+  // After Shutdown(), once no task of the executor is left: all rows on disk, and folders marked as closed. A head without rows leaves
+  // nothing behind. Errors: the first of HeadShard::CloseFolder(); the other heads are closed all the same.
+  absl::Status CloseStored() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  using HeadPtr = std::shared_ptr<HeadShard>;
   // OK if one more head may be kept.
   absl::Status CheckRoomForHead(const std::string& head) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::shared_ptr<HeadShard> Make(const HeadSpec& head, int shard_index, int shard_count) const;
+  // A head without rows, with its share of the memory; the others then have less.
+  absl::StatusOr<HeadPtr> Make(const HeadSpec& head, int shard_index, int shard_count) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  HeadPtr Wrap(HeadFolder::Opened opened) const;
+  HeadFolder::Options FolderOptions(size_t head_count) const;
+  std::string FolderOf(const std::string& head) const;
+  // The head was not taken: its folder goes, and the others have its memory again. Requires: nobody else holds it.
+  void Unmake(HeadPtr head) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   Executor* const executor_;

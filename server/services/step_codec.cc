@@ -183,6 +183,10 @@ v1::HeadInfo ToProto(const HeadShard::Info& info) {
   message.set_shard_index(info.shard_index);
   message.set_shard_count(info.shard_count);
   if (info.training) *message.mutable_training() = ToProto(*info.training);
+  if (info.mixed_steps) {
+    message.mutable_mixed_steps()->set_oldest(info.mixed_steps->oldest);
+    message.mutable_mixed_steps()->set_newest(info.mixed_steps->newest);
+  }
   return message;
 }
 

@@ -108,10 +108,14 @@ class RocksColdStore : public ColdStore {
     };
     rocksdb::Status status = open(options_.tuning.direct_io);
     if (options_.tuning.direct_io && (status.IsNotSupported() || status.IsInvalidArgument())) status = open(false);
+    if (options_.must_exist && status.IsInvalidArgument()) {
+      return absl::NotFoundError(absl::StrCat(options_.folder, ": there is no store: ", status.ToString()));
+    }
     if (!status.ok()) return FromRocks(status, options_.folder);
     db_.reset(db);
+    if (absl::Status size = CheckSize(); !size.ok()) return size;
     runs_.emplace(db, rocks, &pool_, options_.folder, value_bytes_);
-    return CheckSize();
+    return absl::OkStatus();
   }
 
   absl::Status Read(absl::Span<Target> targets) override {
@@ -267,6 +271,11 @@ class RocksColdStore : public ColdStore {
   absl::Status CheckSize() {
     std::string stored;
     const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), families_[kNotes], kSizeKey, &stored);
+    if (status.ok() && options_.record_bytes == 0 && absl::SimpleAtoi(stored, &options_.record_bytes)) {
+      value_bytes_ = kColdHeaderBytes + options_.record_bytes;
+      return absl::OkStatus();
+    }
+    if (options_.record_bytes == 0) return absl::NotFoundError(absl::StrCat(options_.folder, ": its records have no size yet"));
     const std::string wanted = absl::StrCat(options_.record_bytes);
     if (status.IsNotFound()) return PutInNotes(kSizeKey, wanted);
     if (!status.ok()) return FromRocks(status, options_.folder);
@@ -461,8 +470,8 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
-  const Options options_;
-  const int64_t value_bytes_;
+  Options options_;  // The record size may be known only once the store is open.
+  int64_t value_bytes_;
   ColdStoreTraffic traffic_;
   const std::shared_ptr<ColdStoreHealth> health_ = std::make_shared<ColdStoreHealth>();
   IoPool pool_;
@@ -493,7 +502,8 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
 }
 
 absl::StatusOr<std::unique_ptr<ColdStore>> OpenColdStoreOn(std::shared_ptr<rocksdb::FileSystem> files, const ColdStore::Options& options) {
-  if (options.record_bytes < 1 || options.record_bytes > (int64_t{1} << 24)) {
+  const bool as_made = options.record_bytes == 0 && options.must_exist;
+  if ((options.record_bytes < 1 && !as_made) || options.record_bytes > (int64_t{1} << 24)) {
     return absl::InvalidArgumentError(absl::StrCat("record_bytes is ", options.record_bytes, "; it must be in [1, 2^24]"));
   }
   if (options.io_threads < 1 || options.io_threads > 256) {

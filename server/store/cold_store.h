@@ -38,9 +38,10 @@ class ColdStore {
  public:
   struct Options {
     std::string folder;        // Made if it is missing; its parent must be there.
-    int64_t record_bytes = 0;  // In [1, 2^24].
+    int64_t record_bytes = 0;  // In [1, 2^24]; 0: what the store was made for, which must_exist.
     int io_threads = 16;       // Reads in flight; the queue depth of the disk. In [1, 256].
     ColdStoreTuning tuning{};
+    bool must_exist = false;  // A folder that has no store is NOT_FOUND.
   };
   // One record. The bytes are borrowed.
   struct Record {

@@ -40,7 +40,7 @@ class PartitionCutterFactory : public rocksdb::SstPartitionerFactory {
 rocksdb::Options ColdRocksOptions(const ColdStore::Options& options) {
   const ColdStoreTuning& tuning = options.tuning;
   rocksdb::Options rocks;
-  rocks.create_if_missing = true;
+  rocks.create_if_missing = !options.must_exist;
   rocks.create_missing_column_families = true;
   rocks.write_buffer_size = kMemtableBytes;
   rocks.max_write_buffer_number = kMemtables;

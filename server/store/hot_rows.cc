@@ -69,6 +69,15 @@ void HotRows::Return(uint32_t record) {
   slab_.Return(record);
 }
 
+void HotRows::Trim(int64_t count) {
+  slab_.Trim(count);
+  if (count >= taken_count()) return;
+  class_of_.resize(count);
+  dirty_since_.resize(count);
+  flags_.resize(count);
+  hand_ = 0;
+}
+
 uint32_t HotRows::NextVictim(bool kept_too) {
   const uint8_t stays = kPinned | kLoading | (kept_too ? 0 : kKept);
   // Twice round: the first time marks of use are taken off, the second finds a record unless all have to stay.

@@ -67,6 +67,9 @@ class HotRows {
     Return(record);
   }
 
+  // Gives the memory of records from `count` on back to the system. Requires: none of them is taken.
+  void Trim(int64_t count);
+
   // The next record that may be given to another: not pinned, not on its way, not used since the clock last came by and, unless
   // `kept_too`, not kept. kNone if there is none. The record stays where it is.
   uint32_t NextVictim(bool kept_too);

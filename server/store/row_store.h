@@ -74,6 +74,8 @@ class RowStore {
   // system might kill it. For what a step allocates; rows are counted by Pin(), Write() and Reserve() themselves.
   // Errors: RESOURCE_EXHAUSTED with both numbers.
   virtual absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const = 0;
+  // RESOURCE_EXHAUSTED, saying how much memory is wanting, if a step on so many rows would never fit what this head has of it.
+  virtual absl::Status CheckRowsFit(int64_t row_count) const = 0;
   // What `row_count` more rows would take, for CheckMemory(); reserved ones take nothing.
   virtual int64_t BytesOfNewRows(int64_t row_count) const = 0;
 

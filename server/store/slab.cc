@@ -69,6 +69,21 @@ void Slab::Prefault(int64_t count) {
   touched_ = std::max(touched_, end);
 }
 
+void Slab::Trim(int64_t count) {
+  if (count >= touched_) return;
+  free_.erase(std::remove_if(free_.begin(), free_.end(), [count](uint32_t record) { return record >= count; }), free_.end());
+  for (int64_t chunk = count / records_per_chunk_; chunk < static_cast<int64_t>(chunks_.size()); ++chunk) {
+    const int64_t kept = std::max<int64_t>(0, count - chunk * records_per_chunk_);
+    const int64_t kept_bytes = kept * floats_per_record_ * static_cast<int64_t>(sizeof(float));
+    // Whole pages alone: one that is shared with a record before it stays.
+    const int64_t from = (kept_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const int64_t bytes = records_per_chunk_ * floats_per_record_ * static_cast<int64_t>(sizeof(float));
+    if (from < bytes) madvise(reinterpret_cast<char*>(chunks_[chunk].floats) + from, bytes - from, MADV_DONTNEED);
+  }
+  next_ = std::min(next_, count);
+  touched_ = count;
+}
+
 uint32_t Slab::Take() {
   uint32_t record;
   if (!free_.empty()) {

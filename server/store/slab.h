@@ -33,6 +33,9 @@ class Slab {
   // Gives a record back. The caller leaves its content as a new record's where that matters.
   void Return(uint32_t record) { free_.push_back(record); }
 
+  // Gives the memory of records from `count` on back to the system. Requires: none of them is taken.
+  void Trim(int64_t count);
+
   float* At(uint32_t record) const {
     return chunks_[record / records_per_chunk_].floats + (record % records_per_chunk_) * floats_per_record_;
   }

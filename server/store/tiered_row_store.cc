@@ -41,6 +41,7 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       stored_(cold == nullptr ? nullptr : std::make_unique<StoredRows>(std::move(cold), codec_.record_bytes(), options.queue_records)),
       hot_(codec_.record_bytes()),
       is_kept_(options.head.partition_count, false),
+      memory_bytes_(options.memory_bytes),
       loader_(stored_ == nullptr ? nullptr : std::make_unique<RowLoader>(stored_.get())) {
   SetSlabLimit();
   UpdateCounts();
@@ -49,15 +50,47 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
 TieredRowStore::~TieredRowStore() = default;
 
 void TieredRowStore::SetSlabLimit() {
-  if (options_.memory_bytes == 0) return;
-  const int64_t left = options_.memory_bytes - static_cast<int64_t>(widened_.capacity() * sizeof(float));
-  slab_limit_ = std::max<int64_t>(1, left / (codec_.record_bytes() + HotRows::kBytesBesideRecord));
+  if (memory_bytes_ == 0) return;
+  const int64_t left = memory_bytes_ - static_cast<int64_t>(widened_.capacity() * sizeof(float));
+  slab_limit_ = std::max<int64_t>(1, left / RowBytes());
 }
 
 int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
   int64_t records = slab_rows_.load(std::memory_order_relaxed) + row_count;
   if (const int64_t limit = slab_limit_rows(); limit > 0) records = std::min(records, limit);
-  return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * (codec_.record_bytes() + HotRows::kBytesBesideRecord);
+  return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * RowBytes();
+}
+
+absl::Status TieredRowStore::CheckRowsFit(int64_t row_count) const {
+  const int64_t limit = slab_limit_rows();
+  if (limit == 0) return absl::OkStatus();
+  const int64_t step_bytes = codec_.in_place() ? 0 : row_count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
+  // Of what was given and what is widened now, as SetSlabLimit() has it.
+  const int64_t missing = row_count * RowBytes() + step_bytes - memory_bytes_;
+  if (missing <= 0) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", row_count, " rows of a step take ",
+                                                   (row_count * RowBytes() + step_bytes) >> 20, " MiB, and --memory leaves ",
+                                                   memory_bytes_ >> 20, " MiB for rows; give at least ", (missing >> 20) + 1, " MiB more"));
+}
+
+absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
+  memory_bytes_ = memory_bytes;
+  SetSlabLimit();
+  for (const std::shared_ptr<LoadBatch>& batch : loading_) batch->done.WaitForNotification();
+  SettleLoaded();
+  const int64_t limit = slab_limit_rows();
+  for (int64_t record = limit; limit > 0 && record < hot_.taken_count(); ++record) {
+    if (!hot_.Has(record, HotRows::kResident)) continue;
+    if (hot_.Has(record, HotRows::kDirty)) {
+      absl::Status status = stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
+      if (!status.ok()) return status;
+    }
+    hot_.Remove(record);
+    ++counts_.evicted;
+  }
+  if (limit > 0) hot_.Trim(limit);
+  UpdateCounts();
+  return absl::OkStatus();
 }
 
 absl::Status TieredRowStore::MakeRoom(int64_t records) {

@@ -67,6 +67,7 @@ class TieredRowStore : public RowStore {
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
   absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override { return limits_.CheckMemory(bytes, purpose); }
+  absl::Status CheckRowsFit(int64_t row_count) const override;
   int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
   // Rows that are in memory or have room there, and those that are elsewhere.
@@ -76,6 +77,11 @@ class TieredRowStore : public RowStore {
   int64_t slab_limit_rows() const override { return slab_limit_.load(std::memory_order_relaxed); }
   RowStoreStatistics statistics() const override ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
+  // From now on with other memory; what is over goes to the disk, and back to the system. Not while rows are pinned. Requires: a cold store
+  // or no limit before and after. Errors: as Flush(); what could not go stays.
+  absl::Status SetMemory(int64_t memory_bytes);
+  // The last step that Commit() was called for, or -1.
+  int64_t last_committed_step() const { return now_; }
   const PresenceBitmap& presence() const { return *presence_; }
   // For what the head keeps beside its rows. nullptr without one.
   ColdStore* cold() const { return stored_ == nullptr ? nullptr : &stored_->cold(); }
@@ -92,6 +98,7 @@ class TieredRowStore : public RowStore {
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load);
   // Room for so many more records, if need be of rows that were to stay.
   absl::Status MakeRoom(int64_t records);
+  int64_t RowBytes() const { return codec_.record_bytes() + HotRows::kBytesBesideRecord; }
   // Waits until the rows of the pin that are on their way are there; those that could not be read are read again as misses.
   void AwaitLoading();
   absl::Status LoadMisses();
@@ -127,6 +134,7 @@ class TieredRowStore : public RowStore {
   std::vector<int32_t> kept_;                        // Partitions that are to stay, ascending,
   std::vector<bool> is_kept_;                        // the same by partition,
   std::deque<int32_t> coming_;                       // and those of them that are yet to be read.
+  int64_t memory_bytes_;                             // As TieredRowStore::Options has it, or SetMemory().
   int64_t now_ = -1;                                 // The last step that was committed.
   int64_t swept_ = 0;                                // Where the sweep goes on.
   std::unique_ptr<RowLoader> loader_;                // Goes first: it writes to records.

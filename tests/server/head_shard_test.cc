@@ -39,8 +39,8 @@ class HeadShardTest : public ::testing::Test {
     TieredRowStore::Options store;
     store.head = options.head;
     head_ = std::make_shared<HeadShard>(
-        options, std::make_unique<TearingStore>(store, nullptr, std::make_unique<PresenceBitmap>(Partitions(100, 0), 0, 1)), &executor_,
-        &timer_, [](const std::string&, const std::vector<std::string>&) { return nullptr; });
+        options, std::make_unique<TearingStore>(store, nullptr, std::make_unique<PresenceBitmap>(Partitions(100, 0), 0, 1)), nullptr,
+        &executor_, &timer_, [](const std::string&, const std::vector<std::string>&) { return nullptr; });
   }
   absl::Status Open(int64_t incarnation) {
     SessionOptions session;

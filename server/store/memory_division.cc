@@ -1,0 +1,46 @@
+#include "server/store/memory_division.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/cold_store.h"
+#include "server/store/hot_rows.h"
+#include "server/store/presence_bitmap.h"
+#include "server/store/row_codec.h"
+
+namespace myriad {
+namespace {
+
+// The queue takes a part of memory that keeps the writing thread busy between two steps, and no more than two memtables hold.
+constexpr int64_t kQueuePart = 32;
+constexpr int64_t kMaxQueueBytes = int64_t{64} << 20;
+// A slot, and the key's entry in the queue's table.
+constexpr int64_t kBytesBesideQueued = 80;
+// Rows without which no step is worth starting.
+constexpr int64_t kLeastRows = 64;
+
+}  // namespace
+
+absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_classes, int64_t memory_bytes) {
+  const int64_t record_bytes = RowCodec(head).record_bytes();
+  const int64_t queued_bytes = record_bytes + kBytesBesideQueued;
+  ColdStore::Options cold;
+  cold.record_bytes = record_bytes;
+  const int64_t kept_track = ColdStore::MemoryBytes(shard_classes, cold) + PresenceBitmap::MemoryBytes(shard_classes);
+  MemoryDivision division;
+  const int64_t queue_bytes = memory_bytes == 0 ? kMaxQueueBytes : std::min(memory_bytes / kQueuePart, kMaxQueueBytes);
+  division.queue_records = std::max<int64_t>(kLeastRows, queue_bytes / queued_bytes);
+  division.fixed_bytes = division.queue_records * queued_bytes + kept_track;
+  if (memory_bytes == 0) return division;
+  division.rows_bytes = memory_bytes - division.fixed_bytes;
+  const int64_t least_rows_bytes = kLeastRows * (record_bytes + HotRows::kBytesBesideRecord);
+  if (division.rows_bytes < least_rows_bytes) {
+    const int64_t least = (kept_track + least_rows_bytes + kLeastRows * queued_bytes) * kQueuePart / (kQueuePart - 1);
+    return absl::ResourceExhaustedError(absl::StrCat("head '", head.name, "': --memory leaves ", memory_bytes >> 20, " MiB for its ",
+                                                     shard_classes, " classes here, and what keeps track of them on disk alone takes ",
+                                                     division.fixed_bytes >> 20, " MiB; give at least ", (least >> 20) + 1, " MiB"));
+  }
+  return division;
+}
+
+}  // namespace myriad
