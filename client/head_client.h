@@ -52,6 +52,23 @@ struct ShardSeconds {
   double previous_apply = 0.0;  // Of the step before: row gradients, optimizer, commit.
 };
 
+// Where the shards found the rows of a step, summed over them (compute at the shard). All zero after the first chunk.
+struct RowSources {
+  int64_t hits = 0;                // In memory.
+  int64_t awaited = 0;             // Announced, and still on their way into memory.
+  int64_t misses = 0;              // On disk.
+  int64_t created = 0;             // Virtual until then.
+  double disk_wait_seconds = 0.0;  // On the slowest shard.
+
+  void Add(const RowSources& other) {
+    hits += other.hits;
+    awaited += other.awaited;
+    misses += other.misses;
+    created += other.created;
+    disk_wait_seconds += other.disk_wait_seconds;
+  }
+};
+
 struct StepResult {
   at::Tensor embedding_gradients;  // B_r x D float32, on the embeddings' device; summed over the shards.
   double loss = 0.0;               // This chunk's part of the step's loss; the same on all ranks.
@@ -62,6 +79,7 @@ struct StepResult {
   int64_t degenerate_count = 0;  // Rows and embeddings with a norm below 1e-12, as each participant counted them.
   int64_t wire_bytes = 0;        // Messages that this rank sent and received for the decided attempt, gRPC prefixes included.
   ShardSeconds shard_seconds;
+  RowSources row_sources;
 };
 
 // A head as one rank of a run sees it: all shards behind one object. Thread-compatible: one step at a time.

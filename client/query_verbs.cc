@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "client/query.h"
+#include "client/query_stats.h"
 #include "client/verbs.h"
 
 namespace myriad {
@@ -51,6 +52,23 @@ void AddQuery(CLI::App& app, Verb* verb) {
     verb->run = [head_flags] {
       Finish(head_flags.get());
       return QueryHeads(head_flags->options, std::cout);
+    };
+  });
+
+  auto stats_flags = std::make_shared<QueryFlags>();
+  auto stats = std::make_shared<StatsOptions>();
+  CLI::App* stats_verb = query->add_subcommand("stats", "Where rows lie on running servers, what moves them, and what training covers");
+  AddQueryFlags(stats_verb, stats_flags.get());
+  stats_verb->add_flag("--coverage", stats->coverage, "Also from a sample of rows: steps since they moved, norms; and since positives");
+  stats_verb->add_option("--sample-rows", stats->sample_rows, "Rows of each shard that --coverage looks at; 0: 65,536")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  stats_verb->footer("Example:\n  myriad query stats --shards 10.0.0.1:50051,10.0.0.2:50051 --coverage --timeout 60");
+  stats_verb->callback([stats_flags, stats, verb] {
+    verb->run = [stats_flags, stats] {
+      Finish(stats_flags.get());
+      stats->query = stats_flags->options;
+      return QueryStats(*stats, std::cout);
     };
   });
 

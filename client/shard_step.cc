@@ -94,6 +94,11 @@ class ShardStep : public StepPlacement {
       }
       result.row_count += statistics.row_count();
       result.degenerate_count += statistics.degenerate_count();
+      result.row_sources.hits += statistics.hit_count();
+      result.row_sources.awaited += statistics.awaited_count();
+      result.row_sources.misses += statistics.miss_count();
+      result.row_sources.created += statistics.created_count();
+      result.row_sources.disk_wait_seconds = std::max(result.row_sources.disk_wait_seconds, statistics.disk_wait_seconds());
       result.shard_seconds.gather = std::max(result.shard_seconds.gather, statistics.gather_seconds());
       result.shard_seconds.forward = std::max(result.shard_seconds.forward, statistics.forward_seconds());
       result.shard_seconds.vote = std::max(result.shard_seconds.vote, statistics.vote_seconds());

@@ -23,7 +23,8 @@ HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, st
       timer_(timer),
       connect_(std::move(connect)),
       strand_(std::make_shared<Strand>(executor)),
-      gate_(std::make_shared<RowGate>()) {
+      gate_(std::make_shared<RowGate>()),
+      positives_(std::make_shared<PositiveWatch>(partitions_.ShardSize(options.shard_index, options.shard_count))) {
   if (folder_ == nullptr) return;
   committed_steps_ = folder_->state().committed_steps;
   stored_incarnation_ = folder_->state().incarnation;
@@ -221,6 +222,7 @@ absl::StatusOr<HeadShard::Info> HeadShard::BeginSession() {
   parts.store = store_;
   parts.strand = strand_;
   parts.gate = gate_;
+  parts.positives = positives_;
   parts.timer = timer_;
   parts.peers = connect_(options_.head.name, opening_->shard_addresses);
   parts.on_commit = [weak = weak_from_this()](int64_t step) {

@@ -17,6 +17,7 @@
 #include "absl/types/span.h"
 #include "head/head_spec.h"
 #include "head/partitions.h"
+#include "server/coverage.h"
 #include "server/runtime/executor.h"
 #include "server/runtime/timer.h"
 #include "server/step/peer_client.h"
@@ -70,6 +71,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
             ConnectPeers connect);
 
   const HeadSpec& spec() const { return options_.head; }
+  // When its classes were last positive.
+  const PositiveWatch& positives() const { return *positives_; }
   Info info() const ABSL_LOCKS_EXCLUDED(mu_);
   // OK if the head is what a caller takes it for; FAILED_PRECONDITION naming the difference.
   absl::Status CheckIs(const HeadSpec& head, int shard_index, int shard_count) const;
@@ -146,6 +149,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   const ConnectPeers connect_;
   const std::shared_ptr<Strand> strand_;
   const std::shared_ptr<RowGate> gate_;
+  const std::shared_ptr<PositiveWatch> positives_;
 
   mutable absl::Mutex mu_;
   absl::Status stopped_ ABSL_GUARDED_BY(mu_);

@@ -40,7 +40,7 @@ TrainingSession::TrainingSession(SessionOptions options, const Parts& parts) : o
   reducer_ = std::make_shared<Reducer>(reducer, parts.timer, parts.peers);
   exchange_ = std::make_shared<VoteExchange>(VoteExchange::Options{shard_count, options_.shard_index, options_.shard_wait}, reducer_,
                                              parts.timer, parts.peers);
-  const StepWorkOptions work{parts.head, options_.training, options_.shard_index, shard_count};
+  const StepWorkOptions work{parts.head, options_.training, options_.shard_index, shard_count, parts.positives};
 
   StepEngine::Options engine;
   engine.head = parts.head.name;

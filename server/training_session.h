@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "head/head_spec.h"
+#include "server/coverage.h"
 #include "server/runtime/executor.h"
 #include "server/runtime/timer.h"
 #include "server/step/peer_client.h"
@@ -46,6 +47,7 @@ class TrainingSession {
     std::shared_ptr<RowStore> store;
     std::shared_ptr<Strand> strand;
     std::shared_ptr<RowGate> gate;
+    std::shared_ptr<PositiveWatch> positives;
     Timer* timer = nullptr;
     std::shared_ptr<PeerClient> peers;
     std::function<void(int64_t step)> on_commit;

@@ -52,6 +52,7 @@ void StepWindow::Add(const StepFigures& figures, double learning_rate, double wa
     heads_[h].target_cosine_sum += head.target_cosine_sum;
     heads_[h].row_count += head.row_count;
     degenerate_ += head.degenerate_count;
+    row_sources_.Add(head.row_sources);
     images_ += head.sample_count;
     targets_ += head.target_count;
     cosine_sum_ += head.target_cosine_sum;
@@ -94,6 +95,11 @@ absl::Status MetricsLog::WriteSteps(const StepWindow& window, const std::vector<
   int64_t rows = 0;
   for (const HeadFigures& head : window.heads_) rows += head.row_count;
   line["row_count"] = static_cast<double>(rows) / steps;
+  const RowSources& sources = window.row_sources_;
+  const int64_t stored = sources.hits + sources.awaited + sources.misses;
+  if (stored > 0) line["hit_rate"] = static_cast<double>(sources.hits) / static_cast<double>(stored);
+  line["miss_count"] = static_cast<double>(sources.misses) / steps;
+  line["disk_wait_seconds"] = sources.disk_wait_seconds / steps;
   line["degenerate_count"] = window.degenerate_;
   line["wire_bytes"] = static_cast<double>(window.wire_bytes_) / steps;
   if (window.gradient_norm_ > 0) line["gradient_norm"] = window.gradient_norm_ / steps;

@@ -48,6 +48,7 @@ class StepWindow {
   double wait_head_seconds_ = 0.0;
   double backward_seconds_ = 0.0;
   double optimizer_seconds_ = 0.0;
+  RowSources row_sources_;          // Sums.
   std::vector<HeadFigures> heads_;  // Sums; row_count too.
 };
 

@@ -133,6 +133,7 @@ class HeadCalls {
     total->target_cosine_sum += result.target_cosine_sum;
     total->row_count = result.row_count;
     total->degenerate_count += result.degenerate_count;
+    total->row_sources.Add(result.row_sources);
     figures_->loss += head.loss_weight * result.loss;
     figures_->wire_bytes += result.wire_bytes;
   }

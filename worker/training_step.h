@@ -58,6 +58,7 @@ struct HeadFigures {
   double target_cosine_sum = 0.0;
   int64_t row_count = 0;
   int64_t degenerate_count = 0;  // See StepResult.
+  RowSources row_sources;        // Of all chunks.
 };
 
 struct StepFigures {

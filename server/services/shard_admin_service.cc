@@ -15,6 +15,7 @@
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
+#include "server/coverage_sampling.h"
 #include "server/services/row_stream.h"
 #include "server/services/unary.h"
 #include "server/step/row_gate.h"
@@ -25,6 +26,8 @@ namespace {
 
 // Keys of a pass over the table of rows; each pass looks at all of it.
 constexpr int64_t kScanKeys = 1 << 20;
+constexpr int64_t kCoverageRows = 1 << 16;
+constexpr int64_t kMaxCoverageRows = 1 << 20;
 // How long a reader may still take over the message on its way once a step of the run has waited for the rows.
 constexpr absl::Duration kYieldPatience = absl::Seconds(1);
 
@@ -37,6 +40,32 @@ int64_t ReadProcessStatus(const std::string& field) {
     if (word == field && file >> kib) return kib * 1024;
   }
   return 0;
+}
+
+void FillRows(const RowStoreStatistics& from, v1::RowStatistics* to) {
+  to->set_hits(from.hits);
+  to->set_awaited(from.awaited);
+  to->set_misses(from.misses);
+  to->set_created(from.created);
+  to->set_announced(from.announced);
+  to->set_kept(from.kept);
+  to->set_evicted(from.evicted);
+  to->set_disk_wait_seconds(from.disk_wait_seconds);
+  to->set_write_back_wait_seconds(from.write_back_wait_seconds);
+  to->set_record_bytes(from.record_bytes);
+  to->set_memory_rows(from.slab_rows);
+  to->set_memory_limit_rows(from.slab_limit_rows);
+  to->set_dirty_rows(from.dirty_rows);
+  to->set_kept_partitions(from.kept_partitions);
+  to->set_queued_rows(from.queued_rows);
+  to->set_disk_rows(from.cold.record_count_estimate);
+  to->set_disk_bytes(from.cold.disk_bytes);
+  to->set_read_bytes(from.cold.read_bytes);
+  to->set_written_bytes(from.cold.written_bytes);
+  to->set_accepted_bytes(from.cold.accepted_bytes);
+  to->set_stall_seconds(from.cold.stall_seconds);
+  to->set_disk_memory_bytes(from.cold.memory_bytes);
+  to->set_pending_compaction_bytes(from.cold.pending_compaction_bytes);
 }
 
 // All rows of a head, or given ones, at one instant, message by message.
@@ -207,6 +236,34 @@ grpc::ServerUnaryReactor* ShardAdminService::ReserveRows(grpc::CallbackServerCon
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ShardAdminService::GetCoverage(grpc::CallbackServerContext* context, const v1::GetCoverageRequest* request,
+                                                         v1::GetCoverageResponse* response) {
+  absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
+  if (!head.ok()) return FinishNow(context, head.status());
+  const int64_t rows = request->sample_rows() == 0 ? kCoverageRows : request->sample_rows();
+  if (rows < 1 || rows > kMaxCoverageRows) {
+    return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("sample_rows ", rows, " is outside [1, ", kMaxCoverageRows, "]")));
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  SampleCoverage(*std::move(head), rows, [reactor, response](const absl::StatusOr<Coverage>& coverage) {
+    if (coverage.ok()) {
+      response->set_class_count(coverage->class_count);
+      response->set_row_count(coverage->row_count);
+      response->set_committed_steps(coverage->committed_steps);
+      response->set_sampled_rows(coverage->sampled_rows);
+      response->set_given_rows(coverage->given_rows);
+      for (const int64_t count : coverage->steps_since_moved) response->add_steps_since_moved(count);
+      response->set_watched_classes(coverage->watched_classes);
+      response->set_never_positive(coverage->never_positive);
+      for (const int64_t count : coverage->steps_since_positive) response->add_steps_since_positive(count);
+      response->set_norm_mean(coverage->norm_mean);
+      for (const double norm : coverage->norm_quantiles) response->add_norm_quantiles(norm);
+    }
+    reactor->Finish(ToGrpcStatus(coverage.status()));
+  });
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* ShardAdminService::GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest*,
                                                            v1::GetStatisticsResponse* response) {
   response->set_version(facts_.version);
@@ -224,6 +281,7 @@ grpc::ServerUnaryReactor* ShardAdminService::GetStatistics(grpc::CallbackServerC
     statistics->set_reserved_row_count(info.reserved_row_count);
     statistics->set_open_steps(info.steps.open_steps);
     statistics->set_aborted_attempts(info.steps.aborted_attempts);
+    FillRows(info.rows, statistics->mutable_rows());
   }
   return FinishNow(context, absl::OkStatus());
 }

@@ -27,6 +27,8 @@ class ShardAdminService : public v1::ShardAdmin::CallbackService {
                                                            const v1::ReadRowsRequest* request) override;
   grpc::ServerUnaryReactor* ReserveRows(grpc::CallbackServerContext* context, const v1::ReserveRowsRequest* request,
                                         v1::ReserveRowsResponse* response) override;
+  grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext* context, const v1::GetCoverageRequest* request,
+                                        v1::GetCoverageResponse* response) override;
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest* request,
                                           v1::GetStatisticsResponse* response) override;
 

@@ -127,6 +127,11 @@ void FillResponse(const HeadStepReply& reply, DataType dtype, v1::HeadStepRespon
   to->set_target_cosine_sum(from.target_cosine_sum);
   to->set_row_count(from.row_count);
   to->set_degenerate_count(from.degenerate_count);
+  to->set_hit_count(from.rows.hits);
+  to->set_awaited_count(from.rows.awaited);
+  to->set_miss_count(from.rows.misses);
+  to->set_created_count(from.rows.created);
+  to->set_disk_wait_seconds(from.rows.disk_wait_seconds);
   to->set_gather_seconds(from.gather_seconds);
   to->set_forward_seconds(from.forward_seconds);
   to->set_vote_seconds(from.vote_seconds);

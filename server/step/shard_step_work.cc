@@ -13,6 +13,14 @@
 
 namespace myriad {
 
+void RecordPositives(const StepWorkOptions& options, const Partitions& partitions, int64_t step, absl::Span<const int64_t> labels) {
+  std::vector<int64_t> own;
+  for (const int64_t label : labels) {
+    if (partitions.ShardOfClass(label, options.shard_count) == options.own_shard) own.push_back(label);
+  }
+  options.positives->Record(step, own);
+}
+
 ShardStepWork::ShardStepWork(const StepWorkOptions& options, bool evaluate, std::shared_ptr<RowStore> store, const Timer* timer)
     : options_(options),
       evaluate_(evaluate),
@@ -65,6 +73,7 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
     share_->SetRows(rows);
   } else {
     if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
+    statistics_.rows = pinned_.figures;
     // After Pin(), which has taken the memory of new rows by now.
     if (absl::Status status = store_->CheckMemory(copy_bytes, purpose); !status.ok()) return status;
     share_->SetRows(absl::MakeConstSpan(const_cast<const float* const*>(pinned_.weights.data()), pinned_.weights.size()));
@@ -182,6 +191,7 @@ absl::Status ShardStepWork::Settle(bool last) {
     if (last) {
       share_->ApplySgd(options_.training.optimizer, learning_rate_, pinned_.weights, pinned_.slots);
       store_->Commit(step_);
+      RecordPositives(options_, partitions_, step_, labels_);
       pinned_ = {};
     }
   }

@@ -13,6 +13,7 @@
 #include "head/partitions.h"
 #include "head/sampler.h"
 #include "head/softmax_share.h"
+#include "server/coverage.h"
 #include "server/runtime/timer.h"
 #include "server/step/step_work.h"
 #include "server/store/row_store.h"
@@ -25,7 +26,11 @@ struct StepWorkOptions {
   TrainingSpec training;
   int own_shard = 0;
   int shard_count = 1;
+  std::shared_ptr<PositiveWatch> positives;  // Is told of each step's.
 };
+
+// Tells the watch which of a step's labels are of this shard.
+void RecordPositives(const StepWorkOptions& options, const Partitions& partitions, int64_t step, absl::Span<const int64_t> labels);
 
 // Compute at the shard (design section 4): a phase is a chunk of HeadStep. Chunk 0 draws and pins the rows of the step, every chunk gets
 // partial denominators and then shares of dX; W moves after the last. An evaluation works on copies of the rows and moves nothing.

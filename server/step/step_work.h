@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "head/partial_denominator.h"
 #include "server/step/digest.h"
+#include "server/store/row_store.h"
 
 namespace myriad {
 
@@ -42,6 +43,7 @@ struct ChunkStatistics {
   double target_cosine_sum = 0;
   int64_t row_count = 0;
   int64_t degenerate_count = 0;
+  RowStore::PinFigures rows;  // Of the step, with its chunk 0.
   double gather_seconds = 0;
   double forward_seconds = 0;
   double vote_seconds = 0;

@@ -134,6 +134,7 @@ void WorkerStepWork::Apply() {
     }
   });
   store_->Commit(step_);
+  RecordPositives(options_, partitions_, step_, *labels_);
   pinned_ = {};
 }
 

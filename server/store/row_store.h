@@ -22,10 +22,19 @@ namespace myriad {
 // and partitions must be in range and of this shard; the caller checks it.
 class RowStore {
  public:
+  // Where the rows of one pin were found, and what that took.
+  struct PinFigures {
+    int64_t hits = 0;     // In memory.
+    int64_t awaited = 0;  // Announced, and still on their way into memory.
+    int64_t misses = 0;   // On disk: the step had to read them.
+    int64_t created = 0;  // Virtual until then.
+    double disk_wait_seconds = 0.0;
+  };
   // Where the pinned rows lie, in the order of the class ids: D floats each. Valid until Commit() or Unpin().
   struct PinnedRows {
     absl::Span<float* const> weights;
     absl::Span<float* const> slots;
+    PinFigures figures;
   };
 
   virtual ~RowStore() = default;

@@ -150,7 +150,7 @@ void TieredRowStore::AwaitLoading() {
   }
 }
 
-absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool load) {
+absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures) {
   SettleLoaded();
   Sweep();
   const int64_t count = class_ids.size();
@@ -206,12 +206,10 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
   for (const std::vector<uint32_t>* indices : {&misses_, &virtual_}) {
     for (const uint32_t index : *indices) pinned_[index] = hot_.Take();
   }
-  if (load) {
-    counts_.hits += count - static_cast<int64_t>(misses_.size() + virtual_.size() + awaited_.size());
-    counts_.awaited += static_cast<int64_t>(awaited_.size());
-    counts_.misses += static_cast<int64_t>(misses_.size());
-    counts_.created += static_cast<int64_t>(virtual_.size());
-  }
+  figures->awaited = static_cast<int64_t>(awaited_.size());
+  figures->misses = static_cast<int64_t>(misses_.size());
+  figures->created = static_cast<int64_t>(virtual_.size());
+  figures->hits = count - figures->awaited - figures->misses - figures->created;
   if (misses_.empty() && awaited_.empty()) return absl::OkStatus();
   const absl::Time start = absl::Now();
   if (load) status = LoadMisses();
@@ -221,7 +219,7 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     if (load) status = LoadMisses();
     misses_.insert(misses_.end(), read.begin(), read.end());
   }
-  counts_.disk_wait_seconds += absl::ToDoubleSeconds(absl::Now() - start);
+  figures->disk_wait_seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (!status.ok()) {
     ReturnRecords();
     EndPin();
@@ -251,7 +249,13 @@ void TieredRowStore::EndPin() {
 }
 
 absl::Status TieredRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) {
-  if (absl::Status status = Acquire(class_ids, /*load=*/true); !status.ok()) return status;
+  PinFigures figures;
+  if (absl::Status status = Acquire(class_ids, /*load=*/true, &figures); !status.ok()) return status;
+  counts_.hits += figures.hits;
+  counts_.awaited += figures.awaited;
+  counts_.misses += figures.misses;
+  counts_.created += figures.created;
+  counts_.disk_wait_seconds += figures.disk_wait_seconds;
   // First touch of new records happens here as well, spread over the threads.
   at::parallel_for(0, virtual_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) codec_.EncodeVirtual(class_ids[virtual_[i]], hot_.At(pinned_[virtual_[i]]));
@@ -270,6 +274,7 @@ absl::Status TieredRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows
   UpdateCounts();
   rows->weights = weights_;
   rows->slots = slots_;
+  rows->figures = figures;
   return absl::OkStatus();
 }
 
@@ -356,7 +361,8 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
 }
 
 absl::Status TieredRowStore::Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) {
-  if (absl::Status status = Acquire(class_ids, /*load=*/false); !status.ok()) return status;
+  PinFigures figures;
+  if (absl::Status status = Acquire(class_ids, /*load=*/false, &figures); !status.ok()) return status;
   at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       codec_.EncodeNearest(weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_, hot_.At(pinned_[i]));

@@ -95,7 +95,7 @@ class TieredRowStore : public RowStore {
   int64_t PinnedRowFloats() const { return dim_ + slot_floats_; }
 
   // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
-  absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load);
+  absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures);
   // Room for so many more records, if need be of rows that were to stay.
   absl::Status MakeRoom(int64_t records);
   int64_t RowBytes() const { return codec_.record_bytes() + HotRows::kBytesBesideRecord; }
