@@ -27,7 +27,7 @@ HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, st
       positives_(std::make_shared<PositiveWatch>(partitions_.ShardSize(options.shard_index, options.shard_count))) {
   if (folder_ == nullptr) return;
   committed_steps_ = folder_->state().committed_steps;
-  stored_incarnation_ = folder_->state().incarnation;
+  stored_incarnation_ = std::max(folder_->state().incarnation, options.least_incarnation);
   stored_training_ = folder_->state().training;
   mixed_steps_ = folder_->mixed_steps();
 }
@@ -112,6 +112,19 @@ absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const Traini
       absl::StrCat("the ", rows, " rows of a step with ", options_.head.embedding_dim, " numbers each, ", new_rows, " of them new,"));
 }
 
+absl::Status HeadShard::CheckExpectedStepLocked(const SessionOptions& options) const {
+  const std::optional<int64_t>& expected_step = options.expected_step;
+  if (!expected_step || *expected_step == committed_steps_) return absl::OkStatus();
+  if (options.accept_mixed_steps && *expected_step > committed_steps_) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' has committed ", committed_steps_, " steps on shard ",
+                                                    options_.shard_index, "; the run goes on from step ", *expected_step));
+}
+
+absl::Status HeadShard::CheckExpectedStep(const SessionOptions& options) const {
+  absl::MutexLock lock(&mu_);
+  return CheckExpectedStepLocked(options);
+}
+
 bool HeadShard::MayGiveWay(int64_t incarnation) const {
   std::shared_ptr<TrainingSession> session;
   {
@@ -134,6 +147,8 @@ absl::Status HeadShard::CheckMayOpen(const SessionOptions& options) const {
   if (open != nullptr && options.incarnation < open->incarnation) {
     return refuse("is open under incarnation ", open->incarnation, "; ", options.incarnation, " is not greater");
   }
+  // One who waits for the answer to a repeat has taken no step yet either.
+  if (absl::Status status = CheckExpectedStepLocked(options); !status.ok()) return status;
   if (open != nullptr && options.incarnation == open->incarnation) return CheckSame(*open, options);
   if (options.incarnation <= stored_incarnation_) {
     return refuse("was opened under incarnation ", stored_incarnation_, " before this server started; ", options.incarnation,
@@ -186,6 +201,12 @@ void HeadShard::Open(SessionOptions options, OpenDone done) {
 }
 
 void HeadShard::FinishOpen(int64_t incarnation) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (!opening_ || opening_->incarnation != incarnation) return;
+    // All shards of a head whose rows are mixed count on from one step.
+    if (opening_->accept_mixed_steps) committed_steps_ = std::max(committed_steps_, opening_->expected_step.value_or(0));
+  }
   absl::Status marked;
   if (folder_ != nullptr) {
     TrainingSpec training;
@@ -238,9 +259,11 @@ absl::StatusOr<HeadShard::Info> HeadShard::BeginSession() {
     self->torn_ = absl::DataLossError(absl::StrCat(reason.message(), ": some of its rows on shard ", self->options_.shard_index,
                                                    " have moved and some have not; restart the shards and restore the head"));
   };
+  // The last step of the run before may have been committed meanwhile, or in part.
+  absl::Status status = torn_.ok() ? CheckExpectedStepLocked(*opening_) : torn_;
   previous_ = std::move(session_);
   session_ = std::make_shared<TrainingSession>(*std::exchange(opening_, std::nullopt), parts);
-  if (!torn_.ok()) return torn_;  // By the last step of the run before, which has just ended.
+  if (!status.ok()) return status;
   return InfoLocked();
 }
 
@@ -364,6 +387,26 @@ void HeadShard::SetMemory(int64_t memory_bytes) {
 void HeadShard::Reserve(int64_t row_count, Done done) {
   strand_->Run(
       [self = shared_from_this(), row_count, done = std::move(done)] { done(CatchAll([&] { return self->store_->Reserve(row_count); })); });
+}
+
+void HeadShard::Save(int64_t incarnation, int64_t step, SaveRows save, Done done) {
+  RunBetweenSteps(
+      [this, incarnation, step, save = std::move(save)]() -> absl::Status {
+        if (folder_ == nullptr) return absl::FailedPreconditionError("this server has no --store: it keeps no saves");
+        if (absl::Status status = Session(incarnation).status(); !status.ok()) return status;
+        HeadState state = folder_->state();
+        state.incarnation = incarnation;
+        {
+          absl::MutexLock lock(&mu_);
+          state.committed_steps = committed_steps_;
+        }
+        if (state.committed_steps != step) {
+          return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' has committed ", state.committed_steps,
+                                                            " steps on shard ", options_.shard_index, "; the save is of step ", step));
+        }
+        return save(state, [this, step](const std::string& folder) { return folder_->SaveTo(folder, step); });
+      },
+      std::move(done));
 }
 
 absl::Status HeadShard::CloseFolder() {

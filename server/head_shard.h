@@ -39,6 +39,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
     HeadSpec head;
     int shard_index = 0;
     int shard_count = 1;
+    int64_t least_incarnation = 0;  // What the head was opened under before it went back to a save.
   };
   // Rows in one piece.
   struct Rows {
@@ -80,13 +81,16 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now, with what a run that it
   // ends would set free.
   absl::Status CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended = nullptr) const;
+  // FAILED_PRECONDITION naming both if a run expects another number of committed steps; one that accepts mixed steps, fewer than there are.
+  absl::Status CheckExpectedStep(const SessionOptions& options) const ABSL_LOCKS_EXCLUDED(mu_);
   // True if nothing would be missed but a run of a lower incarnation: no row exists, no step was committed or is under way.
   bool MayGiveWay(int64_t incarnation) const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Opens the head for a run. A repeat is answered as the first call. A higher incarnation ends the run that is open: its calls are
   // refused, a step that it has voted on is decided first.
   // Errors: FAILED_PRECONDITION (a lower incarnation; the same one with other options, or of a process before this one; rows that lie
-  // between steps), RESOURCE_EXHAUSTED (a step would not fit memory), DATA_LOSS (a step was applied in part only); those of the disk.
+  // between steps; another number of committed steps than the run expects), RESOURCE_EXHAUSTED (a step would not fit memory), DATA_LOSS (a
+  // step was applied in part only); those of the disk.
   void Open(SessionOptions options, OpenDone done) ABSL_LOCKS_EXCLUDED(mu_);
   // The run that has the head open. DATA_LOSS: none has, this process has lost it, or the rows are torn. FAILED_PRECONDITION: another
   // incarnation.
@@ -107,6 +111,14 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void Reserve(int64_t row_count, Done done);
   // Between two steps: from now on with so much memory for all that the rows take. Does nothing without a folder.
   void SetMemory(int64_t memory_bytes);
+
+  // Between two steps, gives `save` the head's state after `step` committed steps, and what copies its rows into a folder. Errors:
+  // FAILED_PRECONDITION (another incarnation, another number of committed steps, no folder), DATA_LOSS as Session(); those of `save`, and
+  // for its copy those of HeadFolder::SaveTo().
+  using SaveRows = std::function<absl::Status(const HeadState& state, const std::function<absl::Status(const std::string& folder)>& copy)>;
+  void Save(int64_t incarnation, int64_t step, SaveRows save, Done done);
+  // Gone once nobody can touch the rows any more.
+  std::weak_ptr<const RowStore> rows() const { return store_; }
 
   // One instant of all rows: from the call of `held` to ReleaseRows() no step and no write changes a row; several may hold at once.
   // `yield` is called as RowGate::AcquireShared says: a step of the run waits, and the holder is to release the rows soon.
@@ -131,6 +143,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   int64_t DrawnRows(const TrainingSpec& training) const;
   int64_t CopyBytes(const TrainingSpec& training) const;
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
+  absl::Status CheckExpectedStepLocked(const SessionOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Why a run may not open the head now. OK if it may.
   absl::Status CheckMayOpen(const SessionOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // On the strand.

@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "head/partitions.h"
 #include "proto/wire/status.h"
+#include "server/step/step_errors.h"
+#include "server/store/cold_store.h"
 #include "server/store/tiered_row_store.h"
 
 namespace myriad {
@@ -33,9 +35,9 @@ HeadFolder::Options Shard::FolderOptions(size_t head_count) const {
   return folder;
 }
 
-Shard::HeadPtr Shard::Wrap(HeadFolder::Opened opened) const {
+Shard::HeadPtr Shard::Wrap(HeadFolder::Opened opened, int64_t least_incarnation) const {
   const HeadState& state = opened.folder->state();
-  const HeadShard::Options options{state.head, state.shard_index, state.shard_count};
+  const HeadShard::Options options{state.head, state.shard_index, state.shard_count, least_incarnation};
   return std::make_shared<HeadShard>(options, std::move(opened.rows), std::move(opened.folder), executor_, timer_, connect_);
 }
 
@@ -143,7 +145,9 @@ void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDo
     absl::StatusOr<HeadPtr> made = Make(head, session.shard_index, shard_count);
     if (!made.ok()) return made.status();
     opened = *std::move(made);
-    if (absl::Status fits = opened->CheckStepFits(session.training); !fits.ok()) {
+    absl::Status fits = opened->CheckStepFits(session.training);
+    if (fits.ok()) fits = opened->CheckExpectedStep(session);
+    if (!fits.ok()) {
       Unmake(std::move(opened));
       return fits;
     }
@@ -185,6 +189,83 @@ std::vector<std::shared_ptr<HeadShard>> Shard::heads() const {
   std::vector<std::shared_ptr<HeadShard>> heads;
   for (const auto& [name, head] : heads_) heads.push_back(head);
   return heads;
+}
+
+void Shard::SaveHead(const std::string& head, int64_t incarnation, int64_t step, const std::string& save, HeadShard::Done done) {
+  const absl::StatusOr<std::shared_ptr<HeadShard>> found = Find(head);
+  if (!found.ok()) return done(found.status());
+  const auto make = [this, save](const HeadState& state, const std::function<absl::Status(const std::string&)>& copy) {
+    return saves_.Make(save, state, copy);
+  };
+  (*found)->Save(incarnation, step, make, std::move(done));
+}
+
+void Shard::RestoreHead(const HeadSpec& head, int shard_index, int shard_count, const std::string& save,
+                        std::function<void(absl::StatusOr<int64_t>)> done) {
+  executor_->Run([this, head, shard_index, shard_count, save, done = std::move(done)] {
+    done(CatchAll([&] { return RestoreNow(head, shard_index, shard_count, save); }));
+  });
+}
+
+void Shard::DropSave(const std::string& head, const std::string& save, HeadShard::Done done) {
+  executor_->Run([this, head, save, done = std::move(done)] { done(CatchAll([&] { return saves_.Drop(save, head); })); });
+}
+
+void Shard::ListSaves(std::function<void(absl::StatusOr<std::vector<ShardSaves::Entry>>)> done) {
+  executor_->Run([this, done = std::move(done)] { done(CatchAll([&] { return saves_.List(); })); });
+}
+
+absl::StatusOr<int64_t> Shard::Retire(const std::string& head, const std::string& save) {
+  const auto found = heads_.find(head);
+  if (found != heads_.end()) {
+    const HeadShard::Info info = found->second->info();
+    if (info.steps.open_steps > 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("head '", head, "' has a step under way (incarnation ", info.incarnation, "): end that run first"));
+    }
+    if (found->second.use_count() > 1) return absl::UnavailableError(absl::StrCat("head '", head, "' is still in use"));
+    found->second->Shutdown(
+        absl::FailedPreconditionError(absl::StrCat("head '", head, "' went back to save ", save, "; this run must stop")));
+    retired_[head] = {found->second->rows(), info.incarnation};
+    heads_.erase(found);
+  }
+  const auto retired = retired_.find(head);
+  if (retired == retired_.end()) return 0;
+  if (!retired->second.rows.expired()) return absl::UnavailableError(absl::StrCat("head '", head, "' is still in use"));
+  return retired->second.incarnation;
+}
+
+absl::StatusOr<int64_t> Shard::RestoreNow(const HeadSpec& head, int shard_index, int shard_count, const std::string& save) {
+  const absl::StatusOr<HeadState> saved = saves_.Find(save, head.name);
+  if (!saved.ok()) return saved.status();
+  if (absl::Status status = CheckSame(saved->head, "the save", head, "the call"); !status.ok()) return status;
+  if (saved->shard_index != shard_index || saved->shard_count != shard_count) {
+    return absl::FailedPreconditionError(absl::StrCat("save ", save, " of head '", head.name, "' is of shard ", saved->shard_index, " of ",
+                                                      saved->shard_count, "; the call says shard ", shard_index, " of ", shard_count));
+  }
+  absl::MutexLock lock(&mu_);
+  // Opened once apart from the head, so that a damaged save costs nothing.
+  const std::string copy = absl::StrCat(options_.store, "/restoring");
+  if (absl::Status status = saves_.CopyRows(save, head.name, copy); !status.ok()) return status;
+  const HeadFolder::Options folder_options = FolderOptions(heads_.size() + (heads_.count(head.name) == 0 ? 1 : 0));
+  ColdStore::Options copied;
+  copied.folder = copy;
+  copied.must_exist = true;
+  if (absl::Status status = ColdStore::Open(copied).status(); !status.ok()) return status;
+  const absl::StatusOr<int64_t> incarnation = Retire(head.name, save);
+  if (!incarnation.ok()) return incarnation.status();
+  const std::string folder = FolderOf(head.name);
+  std::error_code error;
+  std::filesystem::remove_all(folder, error);
+  if (!error) std::filesystem::rename(copy, folder, error);
+  if (error) return absl::UnavailableError(absl::StrCat(folder, ": ", error.message()));
+  absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(folder, folder_options);
+  if (!opened.ok()) return opened.status();
+  for (const auto& [name, other] : heads_) other->SetMemory(folder_options.memory_bytes);
+  const int64_t committed_steps = opened->folder->state().committed_steps;
+  heads_.emplace(head.name, Wrap(*std::move(opened), *incarnation));
+  retired_.erase(head.name);
+  return committed_steps;
 }
 
 void Shard::Shutdown(const absl::Status& reason) {

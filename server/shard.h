@@ -16,6 +16,7 @@
 #include "server/runtime/executor.h"
 #include "server/runtime/timer.h"
 #include "server/store/available_memory.h"
+#include "server/store/shard_saves.h"
 #include "server/training_session.h"
 
 namespace myriad {
@@ -35,7 +36,11 @@ class Shard {
 
   // `executor` and `timer` outlive the object.
   Shard(const Options& options, Executor* executor, Timer* timer, ConnectPeers connect)
-      : options_(options), executor_(executor), timer_(timer), connect_(std::move(connect)) {}
+      : options_(options),
+        saves_(options.store.empty() ? "" : options.store + "/saves"),
+        executor_(executor),
+        timer_(timer),
+        connect_(std::move(connect)) {}
 
   // Opens all heads that the store has. Before any other call. Errors: those of HeadFolder::Open(), of the system.
   absl::Status OpenStored() ABSL_LOCKS_EXCLUDED(mu_);
@@ -53,6 +58,14 @@ class Shard {
   absl::StatusOr<std::shared_ptr<HeadShard>> FindOrCreate(const HeadSpec& head, int shard_index, int shard_count) ABSL_LOCKS_EXCLUDED(mu_);
   // DATA_LOSS if there is no such head here: this process has not opened it, or is not the one that did.
   absl::StatusOr<std::shared_ptr<HeadShard>> Find(const std::string& head) const ABSL_LOCKS_EXCLUDED(mu_);
+  // As ShardAdmin says of each (shard_admin.proto). Answers come by callback, on any thread.
+  void SaveHead(const std::string& head, int64_t incarnation, int64_t step, const std::string& save, HeadShard::Done done)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  void RestoreHead(const HeadSpec& head, int shard_index, int shard_count, const std::string& save,
+                   std::function<void(absl::StatusOr<int64_t> committed_steps)> done) ABSL_LOCKS_EXCLUDED(mu_);
+  void DropSave(const std::string& head, const std::string& save, HeadShard::Done done);
+  void ListSaves(std::function<void(absl::StatusOr<std::vector<ShardSaves::Entry>>)> done);
+
   // In the order of names.
   std::vector<std::shared_ptr<HeadShard>> heads() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -68,19 +81,30 @@ class Shard {
   absl::Status CheckRoomForHead(const std::string& head) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // A head without rows, with its share of the memory; the others then have less.
   absl::StatusOr<HeadPtr> Make(const HeadSpec& head, int shard_index, int shard_count) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  HeadPtr Wrap(HeadFolder::Opened opened) const;
+  HeadPtr Wrap(HeadFolder::Opened opened, int64_t least_incarnation = 0) const;
+  absl::StatusOr<int64_t> RestoreNow(const HeadSpec& head, int shard_index, int shard_count, const std::string& save)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes a head out of use, so that another folder may come in its place; returns its incarnation. Errors: FAILED_PRECONDITION (a step is
+  // under way), UNAVAILABLE (somebody still reads it: soon no more).
+  absl::StatusOr<int64_t> Retire(const std::string& head, const std::string& save) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   HeadFolder::Options FolderOptions(size_t head_count) const;
   std::string FolderOf(const std::string& head) const;
   // The head was not taken: its folder goes, and the others have its memory again. Requires: nobody else holds it.
   void Unmake(HeadPtr head) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
+  const ShardSaves saves_;
   Executor* const executor_;
   Timer* const timer_;
   const ConnectPeers connect_;
 
   mutable absl::Mutex mu_;
   std::map<std::string, std::shared_ptr<HeadShard>> heads_ ABSL_GUARDED_BY(mu_);
+  struct Retired {
+    std::weak_ptr<const RowStore> rows;
+    int64_t incarnation = 0;
+  };
+  std::map<std::string, Retired> retired_ ABSL_GUARDED_BY(mu_);  // Until something is in their place.
 };
 
 }  // namespace myriad

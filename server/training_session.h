@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,8 @@ struct SessionOptions {
   int rank_count = 1;
   absl::Duration step_deadline = absl::Seconds(20);
   absl::Duration shard_wait = absl::Seconds(10);
-  bool accept_mixed_steps = false;  // Train on from rows that an unclean stop left between two steps.
+  std::optional<int64_t> expected_step;  // Steps that the head must have committed; any number when absent.
+  bool accept_mixed_steps = false;       // Train on from rows that an unclean stop left between two steps.
 };
 
 // OK if a repeated OpenHead asks for what is open, else FAILED_PRECONDITION naming the field and both values.

@@ -155,19 +155,23 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
   bool scanned_all_ = false;
 };
 
+absl::Status CheckPlace(int shard_index, int shard_count) {
+  if (shard_count < 1 || shard_count > 4096) {
+    return absl::InvalidArgumentError(absl::StrCat("shard_count ", shard_count, " is outside [1, 4096]"));
+  }
+  if (shard_index < 0 || shard_index >= shard_count) {
+    return absl::InvalidArgumentError(absl::StrCat("shard_index ", shard_index, " is outside [0, ", shard_count, ")"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ShardAdminService::CreateHead(grpc::CallbackServerContext* context, const v1::CreateHeadRequest* request,
                                                         v1::CreateHeadResponse*) {
   absl::StatusOr<HeadSpec> head = ParseHeadSpec(request->head());
   if (!head.ok()) return FinishNow(context, head.status());
-  if (request->shard_count() < 1 || request->shard_count() > 4096) {
-    return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("shard_count ", request->shard_count(), " is outside [1, 4096]")));
-  }
-  if (request->shard_index() < 0 || request->shard_index() >= request->shard_count()) {
-    return FinishNow(context, absl::InvalidArgumentError(
-                                  absl::StrCat("shard_index ", request->shard_index(), " is outside [0, ", request->shard_count(), ")")));
-  }
+  if (absl::Status status = CheckPlace(request->shard_index(), request->shard_count()); !status.ok()) return FinishNow(context, status);
   return FinishNow(context, shard_->FindOrCreate(*head, request->shard_index(), request->shard_count()).status());
 }
 
@@ -260,6 +264,50 @@ grpc::ServerUnaryReactor* ShardAdminService::GetCoverage(grpc::CallbackServerCon
       for (const double norm : coverage->norm_quantiles) response->add_norm_quantiles(norm);
     }
     reactor->Finish(ToGrpcStatus(coverage.status()));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::SaveHead(grpc::CallbackServerContext* context, const v1::SaveHeadRequest* request,
+                                                      v1::SaveHeadResponse*) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  shard_->SaveHead(request->head(), request->incarnation(), request->step(), request->save(),
+                   [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::RestoreHead(grpc::CallbackServerContext* context, const v1::RestoreHeadRequest* request,
+                                                         v1::RestoreHeadResponse* response) {
+  absl::StatusOr<HeadSpec> head = ParseHeadSpec(request->head());
+  if (!head.ok()) return FinishNow(context, head.status());
+  if (absl::Status status = CheckPlace(request->shard_index(), request->shard_count()); !status.ok()) return FinishNow(context, status);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  shard_->RestoreHead(*head, request->shard_index(), request->shard_count(), request->save(),
+                      [reactor, response](const absl::StatusOr<int64_t>& committed_steps) {
+                        if (committed_steps.ok()) response->set_committed_steps(*committed_steps);
+                        reactor->Finish(ToGrpcStatus(committed_steps.status()));
+                      });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::DropSave(grpc::CallbackServerContext* context, const v1::DropSaveRequest* request,
+                                                      v1::DropSaveResponse*) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  shard_->DropSave(request->head(), request->save(), [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::ListSaves(grpc::CallbackServerContext* context, const v1::ListSavesRequest*,
+                                                       v1::ListSavesResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  shard_->ListSaves([reactor, response](const absl::StatusOr<std::vector<ShardSaves::Entry>>& entries) {
+    for (size_t i = 0; entries.ok() && i < entries->size(); ++i) {
+      v1::HeadSave* save = response->add_saves();
+      save->set_save((*entries)[i].save);
+      save->set_head((*entries)[i].state.head.name);
+      save->set_committed_steps((*entries)[i].state.committed_steps);
+    }
+    reactor->Finish(ToGrpcStatus(entries.status()));
   });
   return reactor;
 }

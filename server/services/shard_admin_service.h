@@ -29,6 +29,14 @@ class ShardAdminService : public v1::ShardAdmin::CallbackService {
                                         v1::ReserveRowsResponse* response) override;
   grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext* context, const v1::GetCoverageRequest* request,
                                         v1::GetCoverageResponse* response) override;
+  grpc::ServerUnaryReactor* SaveHead(grpc::CallbackServerContext* context, const v1::SaveHeadRequest* request,
+                                     v1::SaveHeadResponse* response) override;
+  grpc::ServerUnaryReactor* RestoreHead(grpc::CallbackServerContext* context, const v1::RestoreHeadRequest* request,
+                                        v1::RestoreHeadResponse* response) override;
+  grpc::ServerUnaryReactor* DropSave(grpc::CallbackServerContext* context, const v1::DropSaveRequest* request,
+                                     v1::DropSaveResponse* response) override;
+  grpc::ServerUnaryReactor* ListSaves(grpc::CallbackServerContext* context, const v1::ListSavesRequest* request,
+                                      v1::ListSavesResponse* response) override;
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest* request,
                                           v1::GetStatisticsResponse* response) override;
 

@@ -176,6 +176,11 @@ absl::StatusOr<SessionOptions> ParseSession(const v1::OpenHeadRequest& request, 
     if (value < 0 || value > kMaxMilliseconds) return out_of_range(field, value, 0, kMaxMilliseconds);
     if (value > 0) *target = absl::Milliseconds(value);
   }
+  if (request.has_expected_step()) {
+    if (request.expected_step() < 0) return out_of_range("expected_step", request.expected_step(), 0, std::numeric_limits<int64_t>::max());
+    session.expected_step = request.expected_step();
+  }
+  session.accept_mixed_steps = request.accept_mixed_steps();
   return session;
 }
 

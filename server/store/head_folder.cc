@@ -109,6 +109,7 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Create(const std::string& path, c
   cold_options.record_bytes = RowCodec(state.head).record_bytes();
   absl::StatusOr<std::unique_ptr<ColdStore>> cold = ColdStore::Open(cold_options);
   if (!cold.ok()) return cold.status();
+  if ((*cold)->GetNote(kStateNote).ok()) return absl::AlreadyExistsError(absl::StrCat(path, ": a head is there already"));
   HeadState clean = state;
   clean.clean = true;
   clean.presence = PresenceBitmap(PartitionsOf(state.head), state.shard_index, state.shard_count).Serialize();
