@@ -68,20 +68,19 @@ class HeadClientImpl : public HeadClient {
   }
 
   absl::StatusOr<int64_t> MintIncarnation() override {
-    ListHeadsCalls calls(CallListHeads, policy_);
-    const v1::ListHeadsRequest request;
-    for (ShardClient* shard : shards_) calls.Start(shard, &request);
-    if (absl::Status status = calls.Wait(); !status.ok()) return status;
-    int64_t largest = 0;
-    for (size_t k = 0; k < calls.size(); ++k) {
-      for (const v1::HeadInfo& info : calls.response(k).heads()) {
-        if (info.head().name() == options_.head.name) largest = std::max(largest, info.incarnation());
-      }
-    }
-    return largest + 1;
+    const absl::StatusOr<Known> known = ListKnown();
+    if (!known.ok()) return known.status();
+    return known->incarnation + 1;
   }
 
   absl::StatusOr<int64_t> Open(int64_t incarnation) override {
+    absl::optional<int64_t> expected_step = options_.expected_step;
+    if (options_.accept_mixed_steps && !expected_step.has_value()) {
+      // Each shard knows the newest of its own rows alone. The first rank that opens the head brings all shards to the newest of all.
+      const absl::StatusOr<Known> known = ListKnown();
+      if (!known.ok()) return known.status();
+      expected_step = known->committed_steps;
+    }
     std::vector<v1::OpenHeadRequest> requests(shards_.size());
     OpenHeadCalls calls([](ShardClient& shard, grpc::ClientContext* rpc, const v1::OpenHeadRequest* request, v1::OpenHeadResponse* response,
                            PendingCalls::Done done) { shard.centers().async()->OpenHead(rpc, request, response, std::move(done)); },
@@ -96,6 +95,8 @@ class HeadClientImpl : public HeadClient {
       request.set_rank_count(options_.rank_count);
       request.set_step_deadline_ms(absl::ToInt64Milliseconds(options_.step_deadline));
       request.set_shard_wait_ms(absl::ToInt64Milliseconds(options_.shard_wait));
+      if (expected_step.has_value()) request.set_expected_step(*expected_step);
+      request.set_accept_mixed_steps(options_.accept_mixed_steps);
       calls.Start(shards_[k], &request);
     }
     if (absl::Status status = calls.Wait(); !status.ok()) return status;
@@ -151,6 +152,27 @@ class HeadClientImpl : public HeadClient {
   }
 
  private:
+  // The largest that any shard knows of the head.
+  struct Known {
+    int64_t incarnation = 0;
+    int64_t committed_steps = 0;
+  };
+  absl::StatusOr<Known> ListKnown() {
+    ListHeadsCalls calls(CallListHeads, policy_);
+    const v1::ListHeadsRequest request;
+    for (ShardClient* shard : shards_) calls.Start(shard, &request);
+    if (absl::Status status = calls.Wait(); !status.ok()) return status;
+    Known largest;
+    for (size_t k = 0; k < calls.size(); ++k) {
+      for (const v1::HeadInfo& info : calls.response(k).heads()) {
+        if (info.head().name() != options_.head.name) continue;
+        largest.incarnation = std::max(largest.incarnation, info.incarnation());
+        largest.committed_steps = std::max(largest.committed_steps, info.committed_steps());
+      }
+    }
+    return largest;
+  }
+
   struct Attempts {
     int64_t step = -1;  // The last one asked for.
     int32_t next = 0;   // What its next try uses.

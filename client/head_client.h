@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "head/head_spec.h"
 
@@ -98,6 +99,8 @@ class HeadClient {
     absl::Duration step_deadline = absl::Seconds(20);  // Given to the shards; the client's own is longer.
     absl::Duration shard_wait = absl::Seconds(10);
     int max_attempts = 5;
+    absl::optional<int64_t> expected_step;     // Steps that the head must have committed when it is opened; any number when absent.
+    bool accept_mixed_steps = false;           // Opens rows that an unclean stop of a shard left between two steps.
     DataType wire_dtype = DataType::kFloat32;  // Of embeddings and their gradients.
     RankExchange* exchange = nullptr;          // Required for Placement::kWorker with several ranks; outlives the client.
   };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
@@ -183,7 +184,19 @@ absl::Status CheckBackbone(const BackboneConfig& backbone) {
   return absl::OkStatus();
 }
 
+// "2GiB", "512MiB", "1000000".
+bool IsByteCount(absl::string_view text) {
+  for (const absl::string_view unit : {"KiB", "MiB", "GiB", "TiB"}) {
+    if (absl::ConsumeSuffix(&text, unit)) break;
+  }
+  int64_t count = 0;
+  return absl::SimpleAtoi(text, &count) && count > 0;
+}
+
 absl::Status CheckRest(const JobConfig& config) {
+  if (const std::string& memory = config.local().memory(); !memory.empty() && !IsByteCount(memory)) {
+    return Invalid(absl::StrCat("local.memory is ", memory, "; it must be a number of bytes, or of KiB, MiB, GiB or TiB: 2GiB"));
+  }
   const auto& training = config.training();
   const int64_t parts = int64_t{config.local().workers()} * training.accumulation();
   if (training.batch_size() < parts) {

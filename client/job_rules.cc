@@ -89,6 +89,8 @@ constexpr FieldRule kRules[] = {
     Between("training.reader_threads", "1", 1, 1024),
     Between("training.log_every_steps", "20", 1, kInt32Max),
     Between("training.gradient_bucket_mib", "4", 1, 4096),
+    Between("training.save_every_steps", nullptr, 0, kTwoTo40),
+    Between("training.keep_saves", "2", 0, kInt32Max),
     Default("verifications.split", "eval"),
     Above("verifications.every_epochs", "1", 0),
     Inside("verifications.false_accept_rates", nullptr, 0, 1),

@@ -26,12 +26,14 @@
 #include "client/local_shards.h"
 #include "client/output_copy.h"
 #include "client/run_folder.h"
+#include "client/run_saves.h"
 
 namespace myriad {
 namespace {
 
-// The exit code of a worker when another process of the run went first.
+// The exit codes of a worker when another process of the run went first, and after the step that it was to stop with.
 constexpr int kExitPeerLost = 3;
+constexpr int kExitInterrupted = 130;
 // How often stop_requests is asked even if no signal interrupted the wait.
 constexpr absl::Duration kStopPoll = absl::Milliseconds(100);
 // A worker that lost a peer may be gone before that peer: it knows the reason while the other still ends. So long the other is waited for.
@@ -95,6 +97,48 @@ absl::Status CheckBeforeStart(const LaunchOptions& options) {
   return absl::OkStatus();
 }
 
+RunSaves SavesOf(const RunFolder& folder) { return RunSaves(folder.saves_folder()); }
+
+// Where servers keep their rows; "": in memory alone.
+std::string StoreFolder(const config::v1::JobConfig& config, const RunFolder& folder) {
+  const config::v1::LocalConfig& local = config.local();
+  if (!local.store().empty()) return local.store();
+  return config.training().keep_saves() > 0 || !local.memory().empty() ? JoinPath(folder.path(), "store") : "";
+}
+
+// "; saved after step 120: RUN/saves/step-0000000120; go on with: ...".
+std::string LastSave(const RunFolder& folder) {
+  const RunSaves saves = SavesOf(folder);
+  const absl::StatusOr<std::vector<RunSaves::Entry>> entries = saves.List();
+  for (size_t i = entries.ok() ? entries->size() : 0; i > 0; --i) {
+    const RunSaves::Entry& entry = (*entries)[i - 1];
+    if (!entry.made || !entry.state.ok()) continue;
+    return absl::StrCat("; saved after step ", entry.manifest.step(), ": ", saves.PathOf(entry.name),
+                        "; go on with: myriad train --resume --run-dir ", folder.path());
+  }
+  return "; nothing is saved";
+}
+
+// The run folder: a new one, or one that has a save for as many shards.
+absl::StatusOr<RunFolder> FolderToRunIn(const LaunchOptions& options) {
+  if (!options.resume) return RunFolder::Create(options.config.run_dir());
+  absl::StatusOr<RunFolder> folder = RunFolder::Open(options.config.run_dir());
+  if (!folder.ok()) return folder;
+  std::vector<std::string> refused;  // The worker that takes the save tells.
+  const absl::StatusOr<storage::v1::SaveManifest> manifest = SavesOf(*folder).Newest(&refused);
+  if (!manifest.ok()) return manifest.status();
+  const int shards = options.config.local().shards();
+  for (const storage::v1::SavedHead& head : manifest->heads()) {
+    if (head.shard_count() == shards) continue;
+    return absl::FailedPreconditionError(absl::StrCat("the save after step ", manifest->step(), " has head ", head.name(), " on ",
+                                                      head.shard_count(), " shards; the command says ", shards));
+  }
+  return RunFolder::Join(options.config.run_dir());
+}
+
+// The end of a worker that was asked to stop: after its step, or, so early that it was not at work yet, by the signal itself.
+bool Stopped(const ProcessExit& exit) { return exit.signal == SIGTERM || (exit.signal == 0 && exit.code == kExitInterrupted); }
+
 std::string Count(int count, absl::string_view what) { return absl::StrCat(count, " ", what, count == 1 ? "" : "s"); }
 
 // One run under way. Its members go in the order that stops things well: workers, the copy of their output, servers.
@@ -105,6 +149,8 @@ class Run {
   absl::Status Start();
   // Until all workers have ended well, or one process has not.
   absl::Status Watch();
+  // After a request to stop: workers finish the step and save, unless asked again.
+  absl::Status StopInOrder();
   void StopWorkers();
 
  private:
@@ -134,6 +180,10 @@ absl::Status Run::Start() {
   shards.count = servers;
   shards.threads_per_server = threads_.per_server;
   shards.max_rows = options_.config.local().max_rows();
+  shards.memory = options_.config.local().memory();
+  shards.store = StoreFolder(options_.config, folder_);
+  // After an unclean stop a server looks at all of its rows first.
+  if (!shards.store.empty()) shards.start_timeout = absl::Hours(1);
   shards.log_dir = JoinPath(folder_.path(), "logs");
   shards.should_stop = [this] { return stop_requests() > 0; };
   shards.should_kill = [this] { return stop_requests() > 1; };
@@ -167,7 +217,10 @@ absl::Status Run::StartWorker(int rank, const StoreSocket& store) {
                        options_.device,
                        "--threads",
                        absl::StrCat(threads_.per_worker)};
-  if (options_.trace) process.arguments.push_back("--trace");
+  for (const auto& [flag, given] :
+       {std::make_pair("--trace", options_.trace), {"--resume", options_.resume}, {"--accept-mixed-steps", options_.accept_mixed_steps}}) {
+    if (given) process.arguments.push_back(flag);
+  }
   const std::string workers = absl::StrCat(options_.config.local().workers());
   process.environment = QuietOpenMp();
   for (const auto& [name, value] : Environment{
@@ -196,7 +249,7 @@ absl::Status Run::StartWorker(int rank, const StoreSocket& store) {
 
 absl::Status Run::Watch() {
   while (true) {
-    if (stop_requests() > 0) return absl::CancelledError("interrupted");
+    if (stop_requests() > 0) return StopInOrder();
     std::vector<ChildProcess*> running;
     bool failed = false;
     for (const auto& worker : workers_) {
@@ -212,6 +265,20 @@ absl::Status Run::Watch() {
     }
     WaitForAnyExit(running, kStopPoll);
   }
+}
+
+absl::Status Run::StopInOrder() {
+  for (const auto& worker : workers_) worker->Signal(SIGTERM);
+  WaitForAllExits(workers_, absl::InfiniteDuration(), [this] { return stop_requests() > 1; });
+  bool all_done = true;
+  for (const auto& worker : workers_) {
+    const absl::optional<ProcessExit> exit = worker->Poll();
+    if (!exit.has_value()) return absl::CancelledError(absl::StrCat("interrupted at once", LastSave(folder_)));
+    // The step, or the save, did not come to its end.
+    if (!exit->ok() && !Stopped(*exit)) return Failure();
+    all_done = all_done && exit->ok();
+  }
+  return all_done ? absl::OkStatus() : absl::CancelledError(absl::StrCat("interrupted", LastSave(folder_)));
 }
 
 // Names the process to blame: a server that is gone, else a worker that does not itself blame a peer.
@@ -230,7 +297,7 @@ absl::Status Run::Failure() {
     // A server that a worker has given up is gone, or will not go.
     if (!exit.has_value() && !is_server) running.push_back(process);
     if (!exit.has_value()) return;
-    if (!is_server && exit->ok()) return;
+    if (!is_server && (exit->ok() || (stop_requests() > 0 && Stopped(*exit)))) return;
     const bool blames_peer = exit->signal == 0 && exit->code == kExitPeerLost;
     const int blame = is_server ? 3 : blames_peer ? 1 : 2;
     if (blame <= worst_blame) return;
@@ -268,7 +335,7 @@ ThreadDivision DivideThreads(int cores, int servers, int workers) {
 
 absl::Status LaunchTraining(const LaunchOptions& options) {
   if (absl::Status status = CheckBeforeStart(options); !status.ok()) return status;
-  absl::StatusOr<RunFolder> folder = RunFolder::Create(options.config.run_dir());
+  absl::StatusOr<RunFolder> folder = FolderToRunIn(options);
   if (!folder.ok()) return folder.status();
   absl::Status status = folder->WriteConfig(options.config);
   if (status.ok()) {
@@ -278,7 +345,7 @@ absl::Status LaunchTraining(const LaunchOptions& options) {
     run.StopWorkers();
   }
   // All processes are gone: nobody writes to the folder any more.
-  if (status.ok() || !folder->RemoveIfNothingWasReported()) return status;
+  if (status.ok() || options.resume || !folder->RemoveIfNothingWasReported()) return status;
   return absl::Status(status.code(), absl::StrCat(status.message(), absl::EndsWith(status.message(), "\n") ? "" : "; ",
                                                   "no step was reported: run folder ", folder->path(), " is removed"));
 }

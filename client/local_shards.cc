@@ -17,6 +17,8 @@ namespace myriad {
 namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
+// Rows that a run has not saved, out of memory onto a slow disk.
+constexpr absl::Duration kStoreStopGrace = absl::Minutes(30);
 constexpr absl::Duration kAddressPoll = absl::Milliseconds(10);
 
 std::string ServerName(int index) { return absl::StrCat("server-", index); }
@@ -40,6 +42,7 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
   if (options.count < 1) return absl::InvalidArgumentError(absl::StrCat(options.count, " shards; at least 1"));
   std::unique_ptr<LocalShards> shards(new LocalShards());
   shards->should_kill_ = options.should_kill;
+  shards->stop_grace_ = options.store.empty() ? kStopGrace : kStoreStopGrace;
   std::error_code no_temporary;
   const std::filesystem::path temporary = std::filesystem::temp_directory_path(no_temporary);
   if (no_temporary) {
@@ -59,6 +62,12 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
     if (options.threads_per_server > 0)
       process.arguments.insert(process.arguments.end(), {"--threads", absl::StrCat(options.threads_per_server)});
     if (options.max_rows > 0) process.arguments.insert(process.arguments.end(), {"--max-rows", absl::StrCat(options.max_rows)});
+    if (!options.store.empty()) {
+      const std::string folder = JoinPath(options.store, absl::StrCat("shard-", k));
+      if (absl::Status status = MakeFolders(folder); !status.ok()) return status;
+      process.arguments.insert(process.arguments.end(), {"--store", folder});
+    }
+    if (!options.memory.empty()) process.arguments.insert(process.arguments.end(), {"--memory", options.memory});
     process.environment = QuietOpenMp();
     process.log_path = absl::StrCat(log_dir, "/", ServerName(k), ".log");
     absl::StatusOr<std::unique_ptr<ChildProcess>> server = ChildProcess::Spawn(process);
@@ -84,7 +93,7 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
 
 LocalShards::~LocalShards() {
   for (const std::unique_ptr<ChildProcess>& server : servers_) server->Signal(SIGTERM);
-  WaitForAllExits(servers_, kStopGrace, should_kill_);
+  WaitForAllExits(servers_, stop_grace_, should_kill_);
   servers_.clear();
   std::error_code ignored;  // What is left of a temporary folder harms nobody.
   if (!private_dir_.empty()) std::filesystem::remove_all(private_dir_, ignored);

@@ -22,6 +22,8 @@ class LocalShards {
     int count = 1;               // K, at least 1.
     int threads_per_server = 0;  // Compute threads; the server's default when 0.
     int64_t max_rows = 0;        // Per head and server; no limit when 0.
+    std::string store;           // Server K keeps its rows on disk in STORE/shard-K; in memory alone when empty.
+    std::string memory;          // Of each server, as "2GiB"; no limit when empty.
     std::string log_dir;         // For server-K.log. A private folder that goes with this object when empty.
     absl::Duration start_timeout = absl::Seconds(60);
     std::function<bool()> should_stop;  // Asked while they start; true gives up. Never when empty.
@@ -32,7 +34,7 @@ class LocalShards {
   // with its last log lines, CANCELLED (`should_stop`); others of the system.
   static absl::StatusOr<std::unique_ptr<LocalShards>> Start(const Options& options);
 
-  // SIGTERM to all, a few seconds for a clean stop (none once `should_kill`), then SIGKILL.
+  // SIGTERM to all, a few seconds for a clean stop, with a store what it takes to write rows to it (none once `should_kill`), then SIGKILL.
   ~LocalShards();
 
   // host:port of each, in order.
@@ -45,6 +47,7 @@ class LocalShards {
 
   std::string private_dir_;
   std::function<bool()> should_kill_;
+  absl::Duration stop_grace_;
   std::vector<std::unique_ptr<ChildProcess>> servers_;
   std::vector<std::string> addresses_;
 };

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "client/file_util.h"
 #include "client/job_config.h"
+#include "client/run_saves.h"
 #include "client/text_proto.h"
 
 namespace myriad {
@@ -47,7 +48,7 @@ absl::StatusOr<RunFolder> RunFolder::Open(const std::string& path) {
 }
 
 absl::Status RunFolder::CheckUnused() const {
-  for (const std::string& path : {metrics_path(), backbone_path()}) {
+  for (const std::string& path : {metrics_path(), backbone_path(), saves_folder()}) {
     std::error_code error;
     if (fs::exists(path, error)) return absl::FailedPreconditionError(absl::StrCat(path, " is of another run; name another run folder"));
   }
@@ -60,6 +61,7 @@ std::string RunFolder::backbone_path() const { return JoinPath(path_, "backbone.
 std::string RunFolder::server_log_path(int shard) const { return JoinPath(path_, absl::StrCat("logs/server-", shard, ".log")); }
 std::string RunFolder::worker_log_path(int rank) const { return JoinPath(path_, absl::StrCat("logs/worker-", rank, ".log")); }
 std::string RunFolder::trace_path(int rank) const { return JoinPath(path_, absl::StrCat("logs/trace-", rank, ".json")); }
+std::string RunFolder::saves_folder() const { return JoinPath(path_, "saves"); }
 std::string RunFolder::head_folder(const std::string& head) const { return JoinPath(path_, absl::StrCat("head/", head)); }
 std::string RunFolder::head_info_path(const std::string& head) const { return JoinPath(head_folder(head), "head.textproto"); }
 std::string RunFolder::identities_path(const std::string& head) const { return JoinPath(head_folder(head), "identities.tsv"); }
@@ -81,7 +83,10 @@ bool RunFolder::RemoveIfNothingWasReported() const {
   std::error_code error;
   const uintmax_t size = fs::file_size(metrics_path(), error);
   if (error ? error != std::errc::no_such_file_or_directory : size > 0) return false;
-  for (const std::string& path : {config_path(), metrics_path(), JoinPath(path_, "logs"), JoinPath(path_, "head")}) {
+  const absl::StatusOr<std::vector<RunSaves::Entry>> saves = RunSaves(saves_folder()).List();
+  if (!saves.ok() || std::any_of(saves->begin(), saves->end(), [](const RunSaves::Entry& save) { return save.made; })) return false;
+  for (const std::string& path :
+       {config_path(), metrics_path(), saves_folder(), JoinPath(path_, "logs"), JoinPath(path_, "head"), JoinPath(path_, "store")}) {
     fs::remove_all(path, error);
   }
   fs::remove(path_, error);  // Stays if something else is in it.

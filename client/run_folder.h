@@ -19,6 +19,8 @@ namespace myriad {
 //   head/NAME/head.textproto    myriad.v1.HeadInfo
 //   head/NAME/identities.tsv    the identity catalogue (identity_catalogue.h)
 //   head/NAME/rows-*.safetensors  (head_rows.h)
+//   saves/step-N/               what the run can go on from (run_saves.h)
+//   store/shard-K/              the rows of shard K on its disk, and its part of the saves
 // A value: paths alone. Files appear under their names only when they are complete.
 class RunFolder {
  public:
@@ -32,8 +34,8 @@ class RunFolder {
   // A finished or running run, to read. Errors: NOT_FOUND: no folder, or no config.textproto in it.
   static absl::StatusOr<RunFolder> Open(const std::string& path);
 
-  // For a worker that starts a run in a folder which it did not make. Errors: FAILED_PRECONDITION naming the path: it has metrics or a
-  // network, which are another run's.
+  // For a worker that starts a run in a folder which it did not make. Errors: FAILED_PRECONDITION naming the path: it has metrics, a
+  // network or saves, which are another run's.
   absl::Status CheckUnused() const;
 
   const std::string& path() const { return path_; }
@@ -43,6 +45,7 @@ class RunFolder {
   std::string server_log_path(int shard) const;
   std::string worker_log_path(int rank) const;
   std::string trace_path(int rank) const;
+  std::string saves_folder() const;
   std::string head_folder(const std::string& head) const;
   std::string head_info_path(const std::string& head) const;
   std::string identities_path(const std::string& head) const;
@@ -50,8 +53,8 @@ class RunFolder {
   // Names of the heads with a head.textproto, sorted.
   absl::StatusOr<std::vector<std::string>> HeadNames() const;
 
-  // For a run that has ended badly: where no step was reported (metrics.jsonl is missing or empty), removes what Create and the run's
-  // processes made, and the folder too if nothing else is in it. False, and nothing changes, where one was.
+  // For a run that has ended badly: where no step was reported (metrics.jsonl is missing or empty) and nothing saved, removes what Create
+  // and the run's processes made, and the folder too if nothing else is in it. False, and nothing changes, where one was.
   bool RemoveIfNothingWasReported() const;
 
   absl::Status WriteConfig(const config::v1::JobConfig& config) const;

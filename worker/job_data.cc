@@ -61,7 +61,7 @@ absl::StatusOr<JobData> OpenJobData(const config::v1::JobConfig& config) {
 }
 
 absl::StatusOr<std::unique_ptr<BatchReader>> MakeBatchReader(const config::v1::JobConfig& config, const JobData& data, int rank,
-                                                             int rank_count) {
+                                                             int rank_count, int64_t first_step) {
   std::vector<BatchSource> sources;
   for (size_t i = 0; i < data.datasets.size(); ++i) {
     BatchSource source;
@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<BatchReader>> MakeBatchReader(const config::v1::J
   options.world_size = rank_count;
   options.seed = config.seed();
   options.threads = config.training().reader_threads();
+  options.first_step = first_step;
   return BatchReader::Create(std::move(sources), options);
 }
 

@@ -28,9 +28,9 @@ struct JobData {
 // cannot hold.
 absl::StatusOr<JobData> OpenJobData(const config::v1::JobConfig& config);
 
-// A reader over all of them for one rank. Requires: `config` resolved; `data` outlives the reader.
+// A reader over all of them for one rank, from `first_step` on. Requires: `config` resolved; `data` outlives the reader.
 absl::StatusOr<std::unique_ptr<BatchReader>> MakeBatchReader(const config::v1::JobConfig& config, const JobData& data, int rank,
-                                                             int rank_count);
+                                                             int rank_count, int64_t first_step);
 
 // The verification sets of `config` (resolved), in order.
 absl::StatusOr<std::vector<std::unique_ptr<VerificationSet>>> OpenVerifications(const config::v1::JobConfig& config);

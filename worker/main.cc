@@ -46,25 +46,33 @@ void PrintError(const std::string& program, const absl::Status& status) {
   std::fflush(stderr);
 }
 
+// What the signals' thread and the work tell each other.
+struct StopState {
+  std::atomic<bool> stop{false};        // A signal came.
+  std::atomic<bool> at_leisure{false};  // The work is at something that may take longer than a step.
+};
+
 // SIGINT and SIGTERM set `stop`; a second one, or a run that does not end in time, ends the process. Blocks both signals in this thread and
 // in those that it starts: call first.
-void HandleSignals(std::atomic<bool>* stop) {
+void HandleSignals(StopState* state) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::thread([signals, stop] {
+  std::thread([signals, state] {
     int number = 0;
     sigwait(&signals, &number);
-    stop->store(true);
-    const timespec grace = {kGraceSeconds, 0};
-    sigtimedwait(&signals, nullptr, &grace);
+    state->stop.store(true);
+    const timespec second = {1, 0};
+    for (int seconds = 0; seconds < kGraceSeconds; seconds += state->at_leisure.load() ? 0 : 1) {
+      if (sigtimedwait(&signals, nullptr, &second) >= 0) break;
+    }
     _exit(kExitInterrupted);
   }).detach();
 }
 
-void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<absl::Status()>* run) {
+void AddTrainVerb(CLI::App& app, StopState* state, std::function<absl::Status()>* run) {
   struct Flags {
     myriad::TrainJobOptions options;
     std::string shards;
@@ -84,8 +92,12 @@ void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<ab
   train->add_option("--store-fd", flags->options.rank.store_fd,
                     "Rank 0: an inherited socket that listens at MASTER_PORT already (as `myriad train` starts it)");
   train->add_flag("--trace", flags->options.trace, "Write what ran when to RUN/logs/trace-RANK.json (Chrome trace format)");
-  train->callback([flags, stop, run] {
-    *run = [flags, stop]() -> absl::Status {
+  train->add_flag("--resume", flags->options.resume,
+                  "Go on from the newest save of the run folder; --config is the folder's config.textproto");
+  train->add_flag("--accept-mixed-steps", flags->options.accept_mixed_steps,
+                  "Train on from rows that an unclean stop of a shard left between two steps");
+  train->callback([flags, state, run] {
+    *run = [flags, state]() -> absl::Status {
       myriad::TrainJobOptions& options = flags->options;
       const absl::StatusOr<myriad::LaunchPlace> place =
           myriad::ReadLaunchPlace([](const char* name) { return std::getenv(name); }, options.rank);
@@ -95,7 +107,8 @@ void AddTrainVerb(CLI::App& app, const std::atomic<bool>* stop, std::function<ab
       options.threads = flags->threads > 0 ? flags->threads : std::max(1, cores / place->local_rank_count);
       options.verification_threads = std::max(options.threads, std::min(cores, options.threads * place->local_rank_count));
       options.shard_addresses = absl::StrSplit(flags->shards, ',', absl::SkipEmpty());
-      options.stop = stop;
+      options.stop = &state->stop;
+      options.at_leisure = &state->at_leisure;
       options.on_peer_lost = [](const absl::Status& lost) {
         PrintError(kName, lost);
         _exit(kExitPeerLost);
@@ -116,7 +129,7 @@ void KeepFreedMemory() {
   mallopt(M_TRIM_THRESHOLD, -1);
 }
 
-int Run(int argc, char** argv, std::atomic<bool>* stop) {
+int Run(int argc, char** argv, StopState* state) {
   // `myriad data` becomes this program under that name.
   const std::string program = argc > 0 && argv[0] == std::string("myriad data") ? argv[0] : kName;
   CLI::App app("Trains the backbone against the heads' shards; packs, checks and renders image data.", program);
@@ -125,8 +138,8 @@ int Run(int argc, char** argv, std::atomic<bool>* stop) {
   app.failure_message(
       [&program](const CLI::App*, const CLI::Error& error) { return absl::StrCat(program, ": ", error.what(), "; see --help\n"); });
   std::function<absl::Status()> run;
-  AddTrainVerb(app, stop, &run);
-  myriad::AddDataVerbs(app, stop, &run);
+  AddTrainVerb(app, state, &run);
+  myriad::AddDataVerbs(app, &state->stop, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -150,9 +163,9 @@ int Run(int argc, char** argv, std::atomic<bool>* stop) {
 int main(int argc, char** argv) {
   KeepFreedMemory();
   myriad::SilenceCollectives();
-  std::atomic<bool> stop{false};
-  HandleSignals(&stop);
-  const int code = Run(argc, argv, &stop);
+  StopState state;
+  HandleSignals(&state);
+  const int code = Run(argc, argv, &state);
   std::fflush(stdout);
   std::fflush(stderr);
   // Not by return: the signal thread still waits, and static destructors must not run under it.

@@ -1,5 +1,8 @@
 #include "worker/progress.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cmath>
 #include <utility>
@@ -74,10 +77,94 @@ std::string VerificationLine(const std::string& name, const VerificationMetrics&
   return line;
 }
 
+storage::v1::StepWindow StepWindow::ToProto() const {
+  storage::v1::StepWindow message;
+  message.set_steps(steps_);
+  message.set_images(images_);
+  message.set_targets(targets_);
+  message.set_skipped(skipped_);
+  message.set_degenerate(degenerate_);
+  message.set_wire_bytes(wire_bytes_);
+  message.set_loss(loss_);
+  message.set_cosine(cosine_sum_);
+  message.set_learning_rate(learning_rate_);
+  message.set_gradient_norm(gradient_norm_);
+  message.set_wall_seconds(wall_seconds_);
+  message.set_wait_data_seconds(wait_data_seconds_);
+  message.set_forward_seconds(forward_seconds_);
+  message.set_wait_head_seconds(wait_head_seconds_);
+  message.set_backward_seconds(backward_seconds_);
+  message.set_optimizer_seconds(optimizer_seconds_);
+  message.set_row_hits(row_sources_.hits);
+  message.set_rows_awaited(row_sources_.awaited);
+  message.set_row_misses(row_sources_.misses);
+  message.set_rows_created(row_sources_.created);
+  message.set_disk_wait_seconds(row_sources_.disk_wait_seconds);
+  for (const HeadFigures& figures : heads_) {
+    storage::v1::HeadWindow* head = message.add_heads();
+    head->set_loss(figures.loss);
+    head->set_samples(figures.sample_count);
+    head->set_targets(figures.target_count);
+    head->set_cosine(figures.target_cosine_sum);
+    head->set_rows(figures.row_count);
+  }
+  return message;
+}
+
+StepWindow StepWindow::FromProto(const storage::v1::StepWindow& message) {
+  StepWindow window;
+  window.steps_ = message.steps();
+  window.images_ = message.images();
+  window.targets_ = message.targets();
+  window.skipped_ = message.skipped();
+  window.degenerate_ = message.degenerate();
+  window.wire_bytes_ = message.wire_bytes();
+  window.loss_ = message.loss();
+  window.cosine_sum_ = message.cosine();
+  window.learning_rate_ = message.learning_rate();
+  window.gradient_norm_ = message.gradient_norm();
+  window.wall_seconds_ = message.wall_seconds();
+  window.wait_data_seconds_ = message.wait_data_seconds();
+  window.forward_seconds_ = message.forward_seconds();
+  window.wait_head_seconds_ = message.wait_head_seconds();
+  window.backward_seconds_ = message.backward_seconds();
+  window.optimizer_seconds_ = message.optimizer_seconds();
+  window.row_sources_.hits = message.row_hits();
+  window.row_sources_.awaited = message.rows_awaited();
+  window.row_sources_.misses = message.row_misses();
+  window.row_sources_.created = message.rows_created();
+  window.row_sources_.disk_wait_seconds = message.disk_wait_seconds();
+  for (const storage::v1::HeadWindow& head : message.heads()) {
+    HeadFigures figures;
+    figures.loss = head.loss();
+    figures.sample_count = head.samples();
+    figures.target_count = head.targets();
+    figures.target_cosine_sum = head.cosine();
+    figures.row_count = head.rows();
+    window.heads_.push_back(figures);
+  }
+  return window;
+}
+
 absl::StatusOr<MetricsLog> MetricsLog::Open(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "ae");
   if (file == nullptr) return ErrnoStatus(errno, path);
   return MetricsLog(path, file);
+}
+
+absl::StatusOr<MetricsLog> MetricsLog::OpenBehind(const std::string& path, int64_t bytes) {
+  absl::StatusOr<MetricsLog> log = Open(path);
+  if (!log.ok()) return log;
+  const absl::StatusOr<int64_t> size = log->Size();
+  if (!size.ok()) return size.status();
+  if (*size > bytes && ::ftruncate(::fileno(log->file_.get()), bytes) != 0) return ErrnoStatus(errno, path);
+  return log;
+}
+
+absl::StatusOr<int64_t> MetricsLog::Size() const {
+  struct stat status;
+  if (::fstat(::fileno(file_.get()), &status) != 0) return ErrnoStatus(errno, path_);
+  return status.st_size;
 }
 
 absl::Status MetricsLog::WriteSteps(const StepWindow& window, const std::vector<std::string>& head_names, int64_t done_steps,

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "myriad/storage/v1/save_manifest.pb.h"
 #include "worker/training_step.h"
 #include "worker/verification_metrics.h"
 
@@ -29,6 +30,10 @@ class StepWindow {
   double loss() const { return steps_ > 0 ? loss_ / static_cast<double>(steps_) : 0.0; }
   // Mean cosine of x_i and w_{y_i} over all heads' samples with a target.
   double target_cosine() const { return targets_ > 0 ? cosine_sum_ / static_cast<double>(targets_) : 0.0; }
+
+  // All of it, for a save: what comes back adds up to the same bits.
+  storage::v1::StepWindow ToProto() const;
+  static StepWindow FromProto(const storage::v1::StepWindow& message);
 
  private:
   friend class MetricsLog;
@@ -63,6 +68,11 @@ class MetricsLog {
  public:
   // Appends to the file. Bytes of a name that are no UTF-8 are written as U+FFFD. Errors: those of the system, naming the path.
   static absl::StatusOr<MetricsLog> Open(const std::string& path);
+  // The same behind the first `bytes`: what follows them is cut off.
+  static absl::StatusOr<MetricsLog> OpenBehind(const std::string& path, int64_t bytes);
+
+  // The file's length.
+  absl::StatusOr<int64_t> Size() const;
 
   absl::Status WriteSteps(const StepWindow& window, const std::vector<std::string>& head_names, int64_t done_steps, double epoch);
   absl::Status WriteVerification(const std::string& name, const VerificationMetrics& metrics, int64_t done_steps, double epoch,

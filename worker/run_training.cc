@@ -24,24 +24,43 @@ bool IsDue(double every, int64_t done_steps, int64_t steps_per_epoch) {
   return std::floor(static_cast<double>(done_steps) / period) > std::floor(static_cast<double>(done_steps - 1) / period);
 }
 
+// Sets a flag, if there is one, while it lives.
+class Raised {
+ public:
+  explicit Raised(std::atomic<bool>* flag) : flag_(flag) { Set(true); }
+  ~Raised() { Set(false); }
+
+ private:
+  void Set(bool value) {
+    if (flag_ != nullptr) flag_->store(value);
+  }
+  std::atomic<bool>* const flag_;
+};
+
 class TrainingLoop {
  public:
   TrainingLoop(const TrainingParts& parts, const TrainingOptions& options)
-      : parts_(parts), options_(options), total_(options.schedule.total_steps), steps_per_epoch_(parts.reader->steps_per_epoch()) {
+      : parts_(parts),
+        options_(options),
+        total_(options.schedule.total_steps),
+        steps_per_epoch_(parts.reader->steps_per_epoch()),
+        window_(options.start.window),
+        skipped_(options.start.skipped) {
     for (const StepHead& head : parts_.step.heads) head_names_.push_back(head.name);
   }
 
   absl::StatusOr<TrainingResult> Run() {
     TrainingResult result;
-    for (int64_t step = 0; step < total_ && !result.stopped; ++step) {
-      absl::StatusOr<bool> stopped = Step(step);
+    result.steps = options_.start.steps;
+    if (options_.start.unverified) {
+      if (absl::Status status = VerifyIfDue(result.steps); !status.ok()) return status;
+    }
+    while (result.steps < total_ && !result.stopped) {
+      absl::StatusOr<bool> stopped = Step(result.steps);
       if (!stopped.ok()) return stopped.status();
       result.stopped = *stopped;
-      result.steps = step + 1;
-      const bool last = result.steps == total_;
-      absl::Status status = absl::OkStatus();
-      if (result.steps % options_.log_every_steps == 0 || last || result.stopped) status = Report(result.steps);
-      if (status.ok() && !result.stopped) status = VerifyIfDue(result.steps, last);
+      ++result.steps;
+      absl::Status status = AfterStep(result.steps, result.stopped);
       if (!status.ok()) return status;
     }
     result.skipped = skipped_;
@@ -83,6 +102,33 @@ class TrainingLoop {
     return figures->stop_requested;
   }
 
+  absl::Status AfterStep(int64_t done, bool stopped) {
+    const bool last = done == total_;
+    absl::Status status = absl::OkStatus();
+    if (done % options_.log_every_steps == 0 || last) status = Report(done);
+    if (status.ok() && !stopped) status = VerifyIfDue(done);
+    const bool save_due = options_.save_every_steps > 0 && done % options_.save_every_steps == 0;
+    if (status.ok() && (save_due || last || stopped)) status = Save(done, /*unverified=*/stopped);
+    if (status.ok() && stopped && window_.steps() > 0) status = Report(done);
+    return status;
+  }
+
+  absl::Status Save(int64_t done, bool unverified) {
+    if (!parts_.save) return absl::OkStatus();
+    const Raised at_leisure(parts_.at_leisure);
+    RunPosition position;
+    position.steps = done;
+    position.skipped = skipped_;
+    position.window = window_;
+    position.unverified = unverified;
+    if (parts_.metrics != nullptr) {
+      absl::StatusOr<int64_t> bytes = parts_.metrics->Size();
+      if (!bytes.ok()) return bytes.status();
+      position.metrics_bytes = *bytes;
+    }
+    return parts_.save(position);
+  }
+
   absl::Status Report(int64_t done) {
     absl::Status status = absl::OkStatus();
     if (parts_.print) parts_.print(ProgressLine(window_, done, total_, steps_per_epoch_));
@@ -91,8 +137,10 @@ class TrainingLoop {
     return status;
   }
 
-  absl::Status VerifyIfDue(int64_t done, bool last) {
+  absl::Status VerifyIfDue(int64_t done) {
+    const bool last = done == total_;
     bool any = false;
+    const Raised at_leisure(parts_.at_leisure);
     for (size_t v = 0; v < parts_.verifications.size(); ++v) {
       const ScheduledVerification& verification = parts_.verifications[v];
       if (!last && !IsDue(verification.every_epochs, done, steps_per_epoch_)) continue;
@@ -121,7 +169,7 @@ class TrainingLoop {
   StepWindow window_;
   int64_t skipped_ = 0;
   bool asked_to_stop_ = false;
-  double first_accuracy_ = 0.0;
+  std::optional<double> first_accuracy_;
 };
 
 }  // namespace

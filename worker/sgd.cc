@@ -10,6 +10,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "absl/strings/str_cat.h"
 #include "worker/torch_errors.h"
@@ -54,6 +55,14 @@ absl::Status BackboneSgd::Step(double learning_rate) {
     }
     at::_fused_sgd_(parameters_, gradients, momenta_, options_.weight_decay, options_.momentum, learning_rate, /*dampening=*/0.0,
                     /*nesterov=*/false, /*maximize=*/false, first);
+  });
+}
+
+absl::Status BackboneSgd::MakeMomenta() {
+  return GuardTorch("backbone optimizer", [&] {
+    momenta_.clear();
+    if (options_.momentum == 0.0) return;
+    for (const at::Tensor& parameter : parameters_) momenta_.push_back(at::zeros_like(parameter));
   });
 }
 

@@ -26,12 +26,18 @@ class BackboneSgd {
   // One step. Requires that every parameter has a gradient.
   absl::Status Step(double learning_rate);
 
+  // v of each parameter, in their order, laid out in memory as they are and shared with the optimizer. None before the first step, and none
+  // without momentum.
+  const std::vector<at::Tensor>& momenta() const { return momenta_; }
+  // Makes momenta() of zeros, for the caller to fill with those of an optimizer that has taken steps.
+  absl::Status MakeMomenta();
+
  private:
   BackboneSgd(const Options& options, std::vector<at::Tensor> parameters) : options_(options), parameters_(std::move(parameters)) {}
 
   Options options_;
   std::vector<at::Tensor> parameters_;
-  std::vector<at::Tensor> momenta_;  // Made in the first step.
+  std::vector<at::Tensor> momenta_;  // Made in the first step, or by MakeMomenta().
 };
 
 // The L2 norm over the gradients of all `parameters`, in float64. Where it is above `max_norm`, the gradients are scaled down to it. A norm

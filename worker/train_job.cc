@@ -6,18 +6,22 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/head_client.h"
+#include "client/file_util.h"
 #include "client/job_config.h"
 #include "client/run_folder.h"
-#include "proto/wire/head_codec.h"
+#include "client/run_saves.h"
+#include "myriad/storage/v1/save_manifest.pb.h"
 #include "worker/backbone/backbone.h"
 #include "worker/backbone/backbone_file.h"
 #include "worker/device.h"
 #include "worker/job_data.h"
+#include "worker/job_heads.h"
 #include "worker/job_options.h"
+#include "worker/job_saves.h"
+#include "worker/network_save.h"
+#include "worker/run_saver.h"
 #include "worker/run_training.h"
 #include "worker/save_run.h"
 #include "worker/torch_errors.h"
@@ -25,60 +29,7 @@
 namespace myriad {
 namespace {
 
-constexpr absl::Duration kShardStartTimeout = absl::Seconds(60);
-
-// The heads of a run, open at all shards.
-struct OpenHeads {
-  std::vector<std::unique_ptr<HeadClient>> clients;
-  std::vector<StepHead> heads;
-  std::vector<int64_t> incarnations;
-};
-
-absl::StatusOr<OpenHeads> OpenAllHeads(const config::v1::JobConfig& config, const TrainJobOptions& options, Collectives* collectives) {
-  OpenHeads open;
-  for (const config::v1::HeadConfig& entry : config.heads()) {
-    absl::StatusOr<HeadSpec> spec = ParseHeadSpec(entry.spec());
-    if (!spec.ok()) return spec.status();
-    absl::StatusOr<TrainingSpec> training = ParseTrainingSpec(entry.training(), *spec);
-    if (!training.ok()) return training.status();
-    HeadClient::Options client_options;
-    client_options.head = *spec;
-    client_options.training = *training;
-    client_options.shard_addresses = options.shard_addresses;
-    client_options.rank = collectives->rank();
-    client_options.rank_count = collectives->rank_count();
-    client_options.exchange = collectives;
-    absl::StatusOr<std::unique_ptr<HeadClient>> client = HeadClient::Create(client_options);
-    if (!client.ok()) return client.status();
-    if (collectives->rank() == 0) {
-      absl::Status status = (*client)->WaitForShards(kShardStartTimeout);
-      if (!status.ok()) return status;
-    }
-
-    std::string minted;
-    if (collectives->rank() == 0) {
-      absl::StatusOr<int64_t> incarnation = (*client)->MintIncarnation();
-      if (!incarnation.ok()) return incarnation.status();
-      minted = absl::StrCat(*incarnation);
-    }
-    absl::StatusOr<std::string> shared = collectives->ShareFromRankZero(absl::StrCat("incarnation/", spec->name), minted);
-    if (!shared.ok()) return shared.status();
-    int64_t incarnation = 0;
-    if (!absl::SimpleAtoi(*shared, &incarnation)) return absl::InternalError(absl::StrCat("rank 0 shared incarnation \"", *shared, "\""));
-    absl::StatusOr<int64_t> committed = (*client)->Open(incarnation);
-    if (!committed.ok()) return committed.status();
-
-    StepHead head;
-    head.name = spec->name;
-    head.client = client->get();
-    head.loss_weight = entry.loss_weight();
-    head.first_step = *committed;
-    open.heads.push_back(std::move(head));
-    open.clients.push_back(*std::move(client));
-    open.incarnations.push_back(incarnation);
-  }
-  return open;
-}
+using storage::v1::SaveManifest;
 
 // The backbone on its device, with rank 0's weights on all ranks (running statistics too).
 absl::StatusOr<std::unique_ptr<Backbone>> OpenBackbone(const config::v1::JobConfig& config, at::Device device, Collectives* collectives) {
@@ -112,14 +63,12 @@ absl::Status SaveRun(const config::v1::JobConfig& config, const JobData& data, c
 // "training on 20000 images of 2000 identities: 1248 steps of 128 images, 2 workers, backbone of 0.46 M parameters"
 std::string StartLine(const config::v1::JobConfig& config, const JobData& data, const Backbone& backbone, const Schedule& schedule,
                       const Collectives& collectives) {
-  int64_t images = 0;
-  for (const std::unique_ptr<Dataset>& dataset : data.datasets) images += dataset->size();
   int64_t identities = 0;
   for (const IdentityCatalogue& catalogue : data.catalogues) identities += catalogue.size();
   int64_t parameters = 0;
   for (const NamedTensor& parameter : backbone.Parameters()) parameters += parameter.tensor.numel();
   return absl::StrFormat("training on %d images of %d identities: %d steps of %d images, %d worker%s, backbone of %.2f M parameters",
-                         images, identities, schedule.total_steps, config.training().batch_size(), collectives.rank_count(),
+                         ImageCount(data), identities, schedule.total_steps, config.training().batch_size(), collectives.rank_count(),
                          collectives.rank_count() == 1 ? "" : "s", static_cast<double>(parameters) * 1e-6);
 }
 
@@ -131,7 +80,15 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   if (!data.ok()) return data.status();
   absl::Status status = ResolveWithData(data->facts, &config);
   if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<BatchReader>> reader = MakeBatchReader(config, *data, collectives->rank(), collectives->rank_count());
+  absl::StatusOr<std::vector<std::unique_ptr<HeadSaves>>> head_saves = MakeAllHeadSaves(config, options.shard_addresses);
+  if (!head_saves.ok()) return head_saves.status();
+  const RunSaves saves(JoinPath(options.run_dir, "saves"));
+  std::vector<SaverHead> saver_heads = SaverHeads(config, *data, *head_saves, static_cast<int>(options.shard_addresses.size()));
+  const absl::StatusOr<SaveManifest> from =
+      options.resume ? ShareSave(saves, saver_heads, ImageCount(*data), options.print, collectives) : SaveManifest();
+  if (!from.ok()) return from.status();
+  absl::StatusOr<std::unique_ptr<BatchReader>> reader =
+      MakeBatchReader(config, *data, collectives->rank(), collectives->rank_count(), from->step());
   if (!reader.ok()) return reader.status();
   absl::StatusOr<Schedule> schedule = ScheduleOf(config, (*reader)->steps_per_epoch());
   if (!schedule.ok()) return schedule.status();
@@ -144,12 +101,13 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
   if (!folder.ok()) return folder.status();
   if (first) {
-    status = folder->CheckUnused();
+    status = options.resume ? absl::OkStatus() : folder->CheckUnused();
     if (status.ok()) status = folder->WriteConfig(config);
     if (!status.ok()) return status;
   }
 
-  absl::StatusOr<OpenHeads> open = OpenAllHeads(config, options, collectives);
+  absl::StatusOr<OpenHeads> open =
+      OpenAllHeads(config, options.shard_addresses, options.accept_mixed_steps, *from, *head_saves, collectives);
   if (!open.ok()) return open.status();
   absl::StatusOr<std::unique_ptr<Backbone>> backbone = OpenBackbone(config, device, collectives);
   if (!backbone.ok()) return backbone.status();
@@ -174,21 +132,51 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   for (int v = 0; v < config.verifications_size(); ++v) {
     parts.verifications.push_back({first ? verifications[v].get() : nullptr, config.verifications(v).every_epochs()});
   }
+  const NetworkParts network{backbone->get(), &*optimizer, collectives};
+  if (GoesOn(*from)) {
+    status = LoadNetwork(network, saves.PathOf(RunSaves::Name(from->step())), from->rank_count());
+    if (!status.ok()) return status;
+  }
+  const absl::StatusOr<bool> will_save = WillSave(config.training(), *head_saves, options.print, collectives);
+  if (!will_save.ok()) return will_save.status();
+  RunSaver::Parts saver_parts;
+  saver_parts.network = network;
+  saver_parts.saves = saves;
+  for (size_t h = 0; h < saver_heads.size(); ++h) {
+    saver_heads[h].incarnation = open->incarnations[h];
+    saver_heads[h].first_step = open->heads[h].first_step;
+  }
+  saver_parts.heads = std::move(saver_heads);
+  saver_parts.image_count = ImageCount(*data);
+  saver_parts.keep_saves = config.training().keep_saves();
+  RunSaver saver(std::move(saver_parts));
+  if (*will_save) parts.save = [&saver](const RunPosition& position) { return saver.Save(position); };
+  if (first && GoesOn(*from)) {
+    status = saver.DropAfter(from->step());
+    if (!status.ok()) return status;
+  }
   std::unique_ptr<MetricsLog> metrics;
   if (first) {
-    absl::StatusOr<MetricsLog> opened = MetricsLog::Open(folder->metrics_path());
+    absl::StatusOr<MetricsLog> opened = GoesOn(*from) ? MetricsLog::OpenBehind(folder->metrics_path(), from->position().metrics_bytes())
+                                                      : MetricsLog::Open(folder->metrics_path());
     if (!opened.ok()) return opened.status();
     metrics = std::make_unique<MetricsLog>(*std::move(opened));
     parts.metrics = metrics.get();
     parts.print = options.print;
   }
   parts.stop = options.stop;
+  parts.at_leisure = options.at_leisure;
   TrainingOptions training = TrainingOptionsOf(config, *schedule);
   training.step.device = device;
   training.embed.device = device;
   training.embed.compute_threads = options.verification_threads;
 
-  if (first) options.print(StartLine(config, *data, **backbone, *schedule, *collectives));
+  if (GoesOn(*from)) training.start = PositionOf(*from);
+  if (first) {
+    options.print(StartLine(config, *data, **backbone, *schedule, *collectives));
+    if (GoesOn(*from))
+      options.print(absl::StrCat("resumed after step ", from->step(), " from ", saves.PathOf(RunSaves::Name(from->step()))));
+  }
   absl::StatusOr<TrainingResult> result = RunTraining(parts, training);
   if (!result.ok()) return result.status();
   if (result->stopped) return absl::CancelledError(absl::StrCat("interrupted after step ", result->steps));
@@ -199,7 +187,7 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
     options.print(absl::StrCat("skipped ", result->skipped, " images that cannot be read (in ", result->steps, " steps, all workers)"));
   }
   options.print(absl::StrCat("run folder ", folder->path()));
-  if (config.verifications_size() > 0) options.print(absl::StrFormat("verification accuracy %.4f", result->first_verification));
+  if (result->first_verification) options.print(absl::StrFormat("verification accuracy %.4f", *result->first_verification));
   return absl::OkStatus();
 }
 

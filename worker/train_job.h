@@ -17,17 +17,21 @@ struct TrainJobOptions {
   std::string run_dir;
   std::vector<std::string> shard_addresses;
   std::string device = "auto";
-  int threads = 1;               // Of the backbone's arithmetic, >= 1.
-  int verification_threads = 1;  // The same while rank 0 verifies and the machine's other workers wait.
-  bool trace = false;            // Writes what ran when to the run folder.
+  int threads = 1;                  // Of the backbone's arithmetic, >= 1.
+  int verification_threads = 1;     // The same while rank 0 verifies and the machine's other workers wait.
+  bool trace = false;               // Writes what ran when to the run folder.
+  bool resume = false;              // Goes on from the newest save of the run folder.
+  bool accept_mixed_steps = false;  // Trains on from rows that an unclean stop of a shard left between two steps.
   RankInfo rank;
   const std::atomic<bool>* stop = nullptr;
+  std::atomic<bool>* at_leisure = nullptr;                // See TrainingParts.
   std::function<void(const absl::Status&)> on_peer_lost;  // See Collectives::Options.
   std::function<void(const std::string&)> print;          // Lines for people; used by rank 0.
 };
 
-// Runs the job. Errors: CANCELLED when `stop` ended the run (nothing is saved but what metrics.jsonl has); a PeerLostError;
-// FAILED_PRECONDITION: the run folder has the results of another run; others as one line for the user.
+// Runs the job. Errors: CANCELLED when `stop` ended the run, which is saved if its job keeps saves and its shards can; a PeerLostError;
+// FAILED_PRECONDITION: the run folder has the results of another run, or, with `resume`, what FindSave refuses; others as one line for the
+// user.
 absl::Status RunTrainJob(const TrainJobOptions& options);
 
 }  // namespace myriad

@@ -90,6 +90,7 @@ training {
   reader_threads: 1
   log_every_steps: 20
   gradient_bucket_mib: 4
+  keep_saves: 2
 }
 verifications {
   name: "pairs"
@@ -120,7 +121,8 @@ TEST(JobConfigTest, WrittenZerosThatMeanSomethingStay) {
     datasets { path: "d" }
     backbone { small_resnet {} }
     backbone_optimizer { momentum: 0.8 weight_decay: 0 }
-    training { steps: 10 })");
+    training { steps: 10 keep_saves: 0 })");
+  EXPECT_EQ(config.training().keep_saves(), 0) << "a job that keeps none";
   EXPECT_EQ(config.heads(0).training().cosface().margin(), 0.0);
   EXPECT_EQ(config.heads(0).training().sgd().momentum(), 0.0);
   EXPECT_EQ(config.heads(0).training().sgd().weight_decay(), 0.0);
@@ -208,6 +210,9 @@ TEST(JobConfigTest, FieldsThatDoNotFitEachOtherAreNamed) {
       {head + data + net + "verifications { path: \"x/v\" } verifications { path: \"y/v\" }", "verifications[1].name is v"},
       {"heads { spec { name: \"a\" partition_count: 8 } } " + data + net, "heads[0].spec.partition_count is 8"},
       {"heads { spec { name: \"a\" weight_dtype: DATA_TYPE_BFLOAT16 } } " + data + net, "heads[0].spec.weight_dtype"},
+      {head + data + net + "local { memory: '2 GB' }",
+       "local.memory is 2 GB; it must be a number of bytes, or of KiB, MiB, GiB or TiB: 2GiB"},
+      {head + data + net + "local { memory: '-1' }", "local.memory is -1;"},
       {head + data + net + "training { precision: 9 }", "training.precision is 9, not one of PRECISION_FLOAT32, PRECISION_BFLOAT16"},
   };
   for (const auto& [text, message] : cases) {

@@ -240,7 +240,7 @@ TEST_F(LauncherTest, AStopRequestStopsEverything) {
   ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
   const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/1);
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("interrupted; no step was reported"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("interrupted; nothing is saved; no step was reported"));
   EXPECT_THAT(Output(), HasSubstr("stopped well"));
   EXPECT_EQ(CheckAllGone(), 3);
 }
@@ -252,6 +252,72 @@ TEST_F(LauncherTest, AWorkerThatDoesNotStopIsKilledByTheSecondRequest) {
   const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/2);
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
   CheckAllGone();
+}
+
+constexpr char kSave[] =
+    "mkdir -p $RUN/saves/step-0000000007; echo '{}' > $RUN/metrics.jsonl\n"
+    "echo 'version: 1 step: 7 heads { name: \"a\" shard_count: 2 }' > $RUN/saves/step-0000000007/manifest.textproto\n";
+
+TEST_F(LauncherTest, AStopTellsWhatIsSavedAndHowToGoOn) {
+  const std::string save = absl::StrReplaceAll(kSave, {{"$RUN", RunDir()}});
+  LaunchOptions options =
+      Options("save() {\n" + save + "exit 130; }\ntrap save TERM; echo ready; while :; do read line < $PIDS.fifo; done", 1, 1);
+  ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
+  options.stop_grace = absl::ZeroDuration();  // Saving is not hurried.
+  const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(status.message(), absl::StrCat("interrupted; saved after step 7: ", RunDir(),
+                                           "/saves/step-0000000007; go on with: myriad train --resume --run-dir ", RunDir()));
+  CheckAllGone();
+}
+
+TEST_F(LauncherTest, AStopWhoseSaveFailsIsAnErrorOfTheWorker) {
+  LaunchOptions options = Options("trap 'echo disk full; exit 1' TERM; echo ready; while :; do read line < $PIDS.fifo; done", 1, 1);
+  ASSERT_EQ(::mkfifo((dir_.File("pids") + ".fifo").c_str(), 0600), 0);
+  const absl::Status status = LaunchAndStopWhenReady(options, /*requests=*/1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("disk full"));
+}
+
+TEST_F(LauncherTest, AResumedRunTellsItsWorkersAndKeepsItsFolder) {
+  LaunchOptions options = Options("exit 0", 2, 1);
+  options.resume = true;
+  EXPECT_EQ(LaunchTraining(options).code(), absl::StatusCode::kNotFound) << "no folder";
+  ASSERT_TRUE(LaunchTraining(Options(absl::StrReplaceAll(kSave, {{"$RUN", RunDir()}}) + "exit 1", 2, 1)).code() ==
+              absl::StatusCode::kInternal);
+  options = Options("echo \"$@\"; exit 1", 2, 1);
+  options.resume = true;
+  EXPECT_THAT(std::string(LaunchTraining(options).message()), HasSubstr("--resume"));
+  EXPECT_TRUE(std::filesystem::exists(RunDir() + "/saves/step-0000000007"));
+
+  options.config.mutable_local()->set_shards(3);
+  const absl::Status status = LaunchTraining(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "the save after step 7 has head a on 2 shards; the command says 3");
+  std::filesystem::remove_all(RunDir() + "/saves");
+  EXPECT_EQ(LaunchTraining(options).code(), absl::StatusCode::kNotFound) << "no save";
+}
+
+TEST_F(LauncherTest, ServersGetTheirStoreAndMemory) {
+  // The loop that looks for --address-file shifts them away.
+  WriteProgram(dir_.File("myriad-server"), absl::StrReplaceAll(kServer, {{"while [ $# -gt 0 ]", "echo \"$@\"; while [ $# -gt 0 ]"}}),
+               dir_.File("pids"));
+  LaunchOptions options = Options("exit 0", 2, 1);
+  ASSERT_TRUE(LaunchTraining(options).ok());
+  EXPECT_THAT(ReadText(RunDir() + "/logs/server-1.log"), HasSubstr(absl::StrCat(" --store ", RunDir(), "/store/shard-1")));
+  EXPECT_TRUE(std::filesystem::is_directory(RunDir() + "/store/shard-1"));
+
+  options.config.set_run_dir(dir_.File("second"));
+  options.config.mutable_training()->set_keep_saves(0);
+  ASSERT_TRUE(LaunchTraining(options).ok());
+  EXPECT_EQ(ReadText(dir_.File("second/logs/server-1.log")).find("--store"), std::string::npos) << "in memory alone";
+
+  options.config.set_run_dir(dir_.File("third"));
+  options.config.mutable_local()->set_memory("2GiB");
+  options.config.mutable_local()->set_store(dir_.File("elsewhere"));
+  ASSERT_TRUE(LaunchTraining(options).ok());
+  EXPECT_THAT(ReadText(dir_.File("third/logs/server-0.log")),
+              HasSubstr(absl::StrCat(" --store ", dir_.File("elsewhere/shard-0"), " --memory 2GiB")));
 }
 
 TEST_F(LauncherTest, WhatCannotStartLeavesNoRunFolder) {

@@ -49,6 +49,14 @@ TEST(RunFolderTest, ARunThatReportedNothingLeavesNothing) {
   EXPECT_TRUE(folder->RemoveIfNothingWasReported());
   EXPECT_EQ(ReadText(folder->path() + "/notes"), "mine") << "what is not the run's stays";
 
+  const auto saved = RunFolder::Create(dir.File("saved"));
+  std::filesystem::create_directories(saved->saves_folder() + "/step-0000000005");
+  EXPECT_EQ(saved->CheckUnused().code(), absl::StatusCode::kFailedPrecondition);
+  WriteText(saved->saves_folder() + "/step-0000000005/manifest.textproto", "step: 5");
+  EXPECT_FALSE(saved->RemoveIfNothingWasReported()) << "a run that told of no step yet but can be resumed";
+  std::filesystem::remove(saved->saves_folder() + "/step-0000000005/manifest.textproto");
+  EXPECT_TRUE(saved->RemoveIfNothingWasReported());
+
   const auto trained = RunFolder::Create(dir.File("trained"));
   WriteText(trained->metrics_path(), "{\"step\": 20}\n");
   WriteText(trained->worker_log_path(0), "step 20\n");

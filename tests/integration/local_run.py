@@ -28,6 +28,15 @@ def assert_none_left(test):
     test.fail(f"left behind: {names if left == 0 else left}")
 
 
+def reap_adopted():
+    """Waits for all that was left to this process by a child that was killed."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
+
+
 def _read(pid, name):
     try:
         return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
@@ -98,10 +107,10 @@ class Run:
         self.process = subprocess.Popen([myriad, "train", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines = []
 
-    def wait_for_step(self):
+    def wait_for_step(self, at_least=0):
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
-            if line.startswith("step "):
+            if line.startswith("step ") and int(line[5:].split("/")[0]) >= at_least:
                 return
         raise AssertionError(f"no step was told: {self.lines} {self.process.stderr.read()}")
 

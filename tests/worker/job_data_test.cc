@@ -56,7 +56,7 @@ TEST(JobDataTest, EqualNamesOfTwoDataSetsAreOneIdentityOfTheHead) {
   EXPECT_EQ(data->catalogues[0].NameOf(2), "cid");
 
   ASSERT_TRUE(ResolveWithData(data->facts, &config).ok());
-  auto reader = MakeBatchReader(config, *data, 0, 1);
+  auto reader = MakeBatchReader(config, *data, 0, 1, 0);
   ASSERT_TRUE(reader.ok()) << reader.status();
   auto batch = (*reader)->Next();
   ASSERT_TRUE(batch.ok()) << batch.status();

@@ -1,5 +1,6 @@
 #include "worker/run_training.h"
 
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <tuple>
@@ -12,6 +13,7 @@
 
 #include "tests/worker/fake_head.h"
 #include "tests/worker/memory_dataset.h"
+#include "worker/network_save.h"
 
 namespace myriad {
 namespace {
@@ -21,23 +23,20 @@ constexpr int kSide = 16;
 
 // A whole run of one rank: a small network, a head in this process, pictures in memory.
 struct TestRun {
-  explicit TestRun(const std::string& metrics_name, uint64_t seed = 3, int epochs = 6) : head(kIdentities, 16, seed) {
+  explicit TestRun(const std::string& metrics_name, uint64_t seed = 3, int epochs = 6, BackboneSpec spec = {})
+      : head(kIdentities, 16, seed) {
     at::set_num_threads(1);
     metrics_path = testing::TempDir() + metrics_name;
     std::remove(metrics_path.c_str());
-    BackboneSpec spec;
     spec.width = 8;
     spec.embedding_dim = 16;
     spec.image_size = kSide;
     backbone = *MakeBackbone(spec, seed);
     collectives = *Collectives::Connect({});
-    BatchSource source;
-    source.dataset = &dataset;
-    BatchReaderOptions reader_options;
     reader_options.batch_size = 24;
     reader_options.seed = seed;
     reader_options.threads = 2;
-    reader = *BatchReader::Create({source}, reader_options);
+    OpenReader();
     for (const NamedTensor& parameter : backbone->Parameters()) parts.step.parameters.push_back(parameter.tensor);
     reducer = *collectives->MakeGradientReducer(parts.step.parameters, 1 << 20, nullptr);
     optimizer = std::make_unique<BackboneSgd>(*BackboneSgd::Create({}, parts.step.parameters));
@@ -54,7 +53,6 @@ struct TestRun {
     parts.step.optimizer = optimizer.get();
     parts.step.collectives = collectives.get();
     parts.step.heads = {{"made-up", &head, 1.0, 0}};
-    parts.reader = reader.get();
     parts.head_of_source = {0};
     parts.verifications = {{&set, 2.0}};
     parts.metrics = metrics.get();
@@ -63,6 +61,13 @@ struct TestRun {
     options.schedule.total_steps = epochs * reader->steps_per_epoch();
     options.schedule.learning_rate = 0.05;
     options.log_every_steps = 10;
+  }
+
+  void OpenReader() {
+    BatchSource source;
+    source.dataset = &dataset;
+    reader = *BatchReader::Create({source}, reader_options);
+    parts.reader = reader.get();
   }
 
   std::vector<nlohmann::json> Metrics() const {
@@ -76,6 +81,7 @@ struct TestRun {
   FakeHead head;
   std::unique_ptr<Backbone> backbone;
   std::unique_ptr<Collectives> collectives;
+  BatchReaderOptions reader_options;
   std::unique_ptr<BatchReader> reader;
   std::unique_ptr<GradientReducer> reducer;
   std::unique_ptr<BackboneSgd> optimizer;
@@ -220,6 +226,93 @@ TEST(RunTrainingTest, AStopEndsTheRunAfterTheStep) {
   EXPECT_TRUE(result->stopped);
   EXPECT_EQ(result->steps, 1);
   EXPECT_EQ(run.head.next_step(), 1);
+}
+
+// Stopped and saved in the middle of a line of the metrics, then taken up by another process's objects: the lines, the network and W of a
+// run that was never stopped, with a network that draws (dropout) and momenta.
+TEST(RunTrainingTest, ARunThatGoesOnFromASaveIsTheRunThatNeverStopped) {
+  BackboneSpec drops;
+  drops.network = BackboneSpec::Network::kIResNet;
+  drops.depth = 18;
+  drops.dropout = 0.4;
+  TestRun straight("straight.jsonl", 3, 1, drops), first("stopped.jsonl", 3, 1, drops), second("unused.jsonl", 8, 1, drops);
+  for (TestRun* run : {&straight, &first, &second}) {
+    run->options.schedule.total_steps = 9;
+    run->options.log_every_steps = 4;
+    run->options.seed = 3;
+  }
+  ASSERT_TRUE(RunTraining(straight.parts, straight.options).ok());
+
+  const std::string folder = testing::TempDir() + "network-save";
+  std::filesystem::create_directories(folder);
+  RunPosition saved;
+  first.head.on_step = [&](const StepInput& input) { first.stop = input.step >= 4; };
+  first.parts.save = [&](const RunPosition& position) {
+    saved = position;
+    return SaveNetwork({first.backbone.get(), first.optimizer.get(), first.collectives.get()}, folder).status();
+  };
+  auto stopped = RunTraining(first.parts, first.options);
+  ASSERT_TRUE(stopped.ok()) << stopped.status();
+  ASSERT_TRUE(stopped->stopped);
+  ASSERT_EQ(saved.steps, 6);
+  EXPECT_EQ(saved.window.steps(), 2);
+  EXPECT_EQ(first.Metrics().back()["step"], 6) << "who stops a run sees its last figures";
+
+  first.head.on_step = nullptr;
+  second.parts.step.heads = {{"made-up", &first.head, 1.0, 0}};
+  const absl::Status loaded = LoadNetwork({second.backbone.get(), second.optimizer.get(), second.collectives.get()}, folder, 1);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  second.reader_options.seed = 3;
+  second.reader_options.first_step = saved.steps;
+  second.OpenReader();
+  auto metrics = MetricsLog::OpenBehind(first.metrics_path, saved.metrics_bytes);
+  ASSERT_TRUE(metrics.ok()) << metrics.status();
+  second.parts.metrics = &*metrics;
+  second.options.start = saved;
+  second.options.start.window = StepWindow::FromProto(saved.window.ToProto());
+  auto result = RunTraining(second.parts, second.options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->steps, 9);
+
+  const auto ended = second.backbone->State(), expected = straight.backbone->State();
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(at::equal(ended[i].tensor, expected[i].tensor)) << expected[i].name;
+  EXPECT_TRUE(at::equal(first.head.weights(), straight.head.weights()));
+  const std::vector<nlohmann::json> lines = first.Metrics(), expected_lines = straight.Metrics();
+  ASSERT_EQ(lines.size(), expected_lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) {
+    for (const char* field : {"step", "loss", "target_cosine", "target_count", "row_count", "wire_bytes", "accuracy"}) {
+      EXPECT_EQ(lines[i].value(field, -1.0), expected_lines[i].value(field, -1.0)) << field << " of line " << i;
+    }
+  }
+}
+
+TEST(RunTrainingTest, SavesAreMadeEverySoManyStepsAndAtTheEnd) {
+  TestRun run("saves.jsonl", 3, 1);
+  run.options.save_every_steps = 8;
+  std::vector<int64_t> saved;
+  std::atomic<bool> at_leisure{false};
+  run.parts.at_leisure = &at_leisure;
+  run.parts.save = [&](const RunPosition& position) {
+    EXPECT_TRUE(at_leisure);
+    EXPECT_EQ(run.head.next_step(), position.steps);
+    saved.push_back(position.steps);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(RunTraining(run.parts, run.options).ok());
+  EXPECT_FALSE(at_leisure);
+  EXPECT_EQ(saved, std::vector<int64_t>({8, 16, 20}));
+
+  run.options.start.steps = 20;
+  const auto over = RunTraining(run.parts, run.options);
+  ASSERT_TRUE(over.ok());
+  EXPECT_EQ(over->steps, 20);
+  EXPECT_FALSE(over->first_verification.has_value()) << "there was nothing left to do";
+  run.options.start.unverified = true;
+  EXPECT_TRUE(RunTraining(run.parts, run.options)->first_verification.has_value()) << "a stop had left it out";
+
+  TestRun full("full.jsonl", 3, 1);
+  full.parts.save = [](const RunPosition&) { return absl::ResourceExhaustedError("disk full"); };
+  EXPECT_EQ(RunTraining(full.parts, full.options).status(), absl::ResourceExhaustedError("disk full"));
 }
 
 TEST(RunTrainingTest, Bfloat16LearnsToo) {

@@ -55,6 +55,38 @@ TEST(BackboneSgdTest, FollowsThePlainFormula) {
   }
 }
 
+// An optimizer that takes over parameters and momenta after three steps moves on as the one that it stands in for.
+TEST(BackboneSgdTest, MomentaCarriedOverGoOnBitForBit) {
+  for (double momentum : {0.0, 0.9}) {
+    std::vector<at::Tensor> parameters = {RandomParameter({3, 5}, 1), RandomParameter({4, 3, 3, 3}, 2)};
+    parameters[1].set_data(parameters[1].detach().contiguous(at::MemoryFormat::ChannelsLast));
+    std::vector<at::Tensor> others;
+    for (const at::Tensor& parameter : parameters) others.push_back(at::zeros_like(parameter).set_requires_grad(true));
+    auto first = BackboneSgd::Create({momentum, 0.01}, parameters);
+    auto second = BackboneSgd::Create({momentum, 0.01}, others);
+    ASSERT_TRUE(first.ok() && second.ok());
+    EXPECT_TRUE(first->momenta().empty());
+    const auto step = [](BackboneSgd* sgd, const std::vector<at::Tensor>& moved, int number) {
+      for (size_t p = 0; p < moved.size(); ++p) SetGradient(moved[p], RandomParameter(moved[p].sizes(), 10 * number + p).detach());
+      ASSERT_TRUE(sgd->Step(0.1).ok());
+    };
+    for (int number = 0; number < 3; ++number) step(&*first, parameters, number);
+    ASSERT_TRUE(second->MakeMomenta().ok());
+    ASSERT_EQ(second->momenta().size(), first->momenta().size());
+    EXPECT_EQ(first->momenta().empty(), momentum == 0.0);
+    for (size_t p = 0; p < parameters.size(); ++p) others[p].detach().copy_(parameters[p].detach());
+    for (size_t p = 0; p < first->momenta().size(); ++p) {
+      EXPECT_EQ(second->momenta()[p].strides(), others[p].strides());
+      at::Tensor(second->momenta()[p]).copy_(first->momenta()[p]);
+    }
+    for (int number = 3; number < 5; ++number) {
+      step(&*first, parameters, number);
+      step(&*second, others, number);
+    }
+    for (size_t p = 0; p < parameters.size(); ++p) EXPECT_TRUE(at::equal(parameters[p], others[p]));
+  }
+}
+
 TEST(BackboneSgdTest, OptionsOutOfRangeAreRefusedByName) {
   EXPECT_NE(BackboneSgd::Create({1.0, 0.0}, {}).status().message().find("momentum"), std::string::npos);
   EXPECT_NE(BackboneSgd::Create({0.9, -1.0}, {}).status().message().find("weight_decay"), std::string::npos);

@@ -1,75 +1,13 @@
 #include "worker/backbone/backbone_file.h"
 
-#include <cstring>
-#include <memory>
-#include <utility>
-#include <vector>
-
-#include <ATen/Functions.h>
-#include <ATen/core/grad_mode.h>
-
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "client/safetensors.h"
-#include "worker/torch_errors.h"
+#include "worker/backbone/tensor_file.h"
 
 namespace myriad {
-namespace {
-
-TensorInfo InfoOf(const NamedTensor& entry) {
-  TensorInfo info;
-  info.name = entry.name;
-  info.type = entry.tensor.scalar_type() == at::kLong ? TensorType::kI64 : TensorType::kF32;
-  info.shape = entry.tensor.sizes().vec();
-  return info;
-}
-
-}  // namespace
 
 absl::Status SaveBackbone(const Backbone& backbone, const std::map<std::string, std::string>& metadata, const std::string& path) {
-  const std::vector<NamedTensor> state = backbone.State();
-  std::vector<TensorInfo> infos;
-  infos.reserve(state.size());
-  for (const NamedTensor& entry : state) infos.push_back(InfoOf(entry));
-  absl::StatusOr<std::unique_ptr<SafetensorsWriter>> writer = SafetensorsWriter::Create(path, infos, metadata);
-  if (!writer.ok()) return writer.status();
-  for (size_t i = 0; i < state.size(); ++i) {
-    at::Tensor tensor;
-    absl::Status status = GuardTorch("reading the backbone", [&] { tensor = state[i].tensor.detach().to(at::kCPU).contiguous(); });
-    if (!status.ok()) return status;
-    status = (*writer)->Append(i, absl::MakeConstSpan(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()));
-    if (!status.ok()) return status;
-  }
-  return (*writer)->Finish();
+  return SaveTensors(backbone.State(), metadata, path);
 }
 
-absl::Status LoadBackbone(const std::string& path, Backbone* backbone) {
-  absl::StatusOr<std::unique_ptr<SafetensorsReader>> reader = SafetensorsReader::Open(path);
-  if (!reader.ok()) return reader.status();
-  const std::vector<NamedTensor> state = backbone->State();
-  std::vector<at::Tensor> loaded;
-  for (const NamedTensor& entry : state) {
-    absl::StatusOr<TensorView> view = (*reader)->Find(entry.name);
-    if (!view.ok()) return absl::InvalidArgumentError(view.status().message());
-    const TensorInfo expected = InfoOf(entry);
-    if (view->info->type != expected.type || view->info->shape != expected.shape) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": ", entry.name, " is ", TensorTypeName(view->info->type), " [",
-                                                     absl::StrJoin(view->info->shape, ", "), "]; the backbone's is ",
-                                                     TensorTypeName(expected.type), " [", absl::StrJoin(expected.shape, ", "), "]"));
-    }
-    at::Tensor tensor = at::empty(entry.tensor.sizes(), at::TensorOptions(entry.tensor.scalar_type()));
-    std::memcpy(tensor.mutable_data_ptr(), view->bytes.data(), view->bytes.size());
-    loaded.push_back(std::move(tensor));
-  }
-  if ((*reader)->tensors().size() != state.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": has ", (*reader)->tensors().size(), " tensors; the backbone has ", state.size()));
-  }
-  return GuardTorch("setting the backbone", [&] {
-    at::NoGradGuard no_grad;
-    for (size_t i = 0; i < state.size(); ++i) at::Tensor(state[i].tensor).copy_(loaded[i]);
-  });
-}
+absl::Status LoadBackbone(const std::string& path, Backbone* backbone) { return LoadTensors(path, backbone->State()); }
 
 }  // namespace myriad
