@@ -43,6 +43,9 @@ struct StepInput {
   at::Tensor embeddings;                  // B_r x D float32, any device; may have 0 rows.
   absl::Span<const int64_t> labels;       // B_r class ids.
   absl::Span<const int64_t> step_labels;  // Chunk 0 of several: the labels of all of this rank's chunks; else empty.
+  // Chunk 0: the labels that this rank will bring to the steps that follow, the nearest first; those of 8 steps are sent. Hints: shards
+  // read rows of theirs ahead, and no result depends on them.
+  absl::Span<const std::vector<int64_t>> coming_labels = {};
 };
 
 // Seconds of a step's phases on the slowest shard (compute at the shard).

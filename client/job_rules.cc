@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/backbone_limits.h"
+#include "proto/wire/coming_labels.h"
 
 namespace myriad {
 namespace {
@@ -91,6 +92,7 @@ constexpr FieldRule kRules[] = {
     Between("training.gradient_bucket_mib", "4", 1, 4096),
     Between("training.save_every_steps", nullptr, 0, kTwoTo40),
     Between("training.keep_saves", "2", 0, kInt32Max),
+    Between("training.look_ahead_steps", "2", 0, kMostComingSteps),
     Default("verifications.split", "eval"),
     Above("verifications.every_epochs", "1", 0),
     Inside("verifications.false_accept_rates", nullptr, 0, 1),

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/step_placement.h"
+#include "proto/wire/coming_labels.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
 
@@ -40,6 +41,7 @@ class ShardStep : public StepPlacement {
     EncodeMatrix(input.embeddings.cpu(), context_.options->wire_dtype, request.mutable_embeddings());
     request.set_labels(EncodeArray<int64_t>(input.labels));
     if (input.chunk == 0 && input.chunk_count > 1) request.set_step_labels(EncodeArray<int64_t>(input.step_labels));
+    if (input.chunk == 0) EncodeComingLabels(input.coming_labels, request.mutable_coming_labels());
     request.mutable_key()->set_head(context_.options->head.name);
     request.mutable_key()->set_step(input.step);
     device_ = input.embeddings.device();

@@ -8,6 +8,7 @@
 #include "absl/types/optional.h"
 #include "client/step_placement.h"
 #include "head/softmax_share.h"
+#include "proto/wire/coming_labels.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
@@ -66,6 +67,7 @@ class WorkerStep : public StepPlacement {
     fetch_request.set_rank(context_.options->rank);
     fetch_request.set_labels(EncodeArray<int64_t>(input_->labels));
     fetch_request.mutable_parameters()->set_learning_rate(input_->learning_rate);
+    EncodeComingLabels(input_->coming_labels, fetch_request.mutable_coming_labels());
     FetchCalls fetch([](ShardClient& shard, grpc::ClientContext* rpc, const v1::FetchStepRequest* request, v1::FetchStepResponse* response,
                         PendingCalls::Done done) { shard.centers().async()->FetchStep(rpc, request, response, std::move(done)); },
                      context_.policy);

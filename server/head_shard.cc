@@ -13,6 +13,12 @@
 #include "server/step/worker_step_work.h"
 
 namespace myriad {
+namespace {
+
+// Positives of a batch for which a pool leaves room. How many will come is not known when a head is opened.
+constexpr int64_t kRoomForPositives = 1024;
+
+}  // namespace
 
 HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, std::unique_ptr<HeadFolder> folder, Executor* executor,
                      Timer* timer, ConnectPeers connect)
@@ -86,15 +92,21 @@ int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
     case SamplerOptions::Kind::kAllSample: return std::min(shard_size, training.sampler.sample_count / options_.shard_count);
     case SamplerOptions::Kind::kPool:
     case SamplerOptions::Kind::kBlock: {
-      const SamplerOptions& sampler = training.sampler;
-      const PoolRotation rotation(partitions_, sampler);
+      const PoolRotation rotation(partitions_, training.sampler);
       const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
       const double share = static_cast<double>(rotation.MostResidentRows(first, last)) / rotation.pool_size();
-      return std::min(sampler.sample_count, static_cast<int64_t>(std::ceil(sampler.sample_count * share)));
+      return static_cast<int64_t>(std::ceil(training.sampler.sample_count * std::min(share, 1.0)));
     }
     case SamplerOptions::Kind::kPositivesOnly: break;
   }
   return 0;
+}
+
+int64_t HeadShard::ResidentRows(const TrainingSpec& training) const {
+  if (!HasPool(training.sampler.kind)) return DrawnRows(training);
+  const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
+  return std::min(partitions_.ShardSize(options_.shard_index, options_.shard_count),
+                  PoolRotation(partitions_, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
 }
 
 int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
@@ -105,7 +117,7 @@ int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
 absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended) const {
   // Positives come on top; the step that has them asks for their memory.
   const int64_t rows = DrawnRows(training);
-  if (absl::Status status = store_->CheckRowsFit(rows); !status.ok()) return status;
+  if (absl::Status status = store_->CheckRowsFit(rows, ResidentRows(training)); !status.ok()) return status;
   const int64_t new_rows = std::min(rows, partitions_.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
   return store_->CheckMemory(
       CopyBytes(training) - (ended != nullptr ? CopyBytes(*ended) : 0) + store_->BytesOfNewRows(new_rows),

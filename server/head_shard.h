@@ -141,6 +141,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   absl::Status CheckRows() const ABSL_LOCKS_EXCLUDED(mu_);
   // The rows of a step without the positives on top, and what the run keeps beside them.
   int64_t DrawnRows(const TrainingSpec& training) const;
+  // The rows that are to be in memory at once: those of a pool's partitions at its worst step, and a batch's positives.
+  int64_t ResidentRows(const TrainingSpec& training) const;
   int64_t CopyBytes(const TrainingSpec& training) const;
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
   absl::Status CheckExpectedStepLocked(const SessionOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -98,6 +98,7 @@ TrainingOptions TrainingOptionsOf(const config::v1::JobConfig& config, const Sch
   if (config.backbone_optimizer().has_clip_norm()) options.step.clip_norm = config.backbone_optimizer().clip_norm();
   options.log_every_steps = config.training().log_every_steps();
   options.save_every_steps = config.training().save_every_steps();
+  options.look_ahead_steps = config.training().look_ahead_steps();
   options.embed.bfloat16 = options.step.bfloat16;
   options.embed.reader_threads = config.training().reader_threads();
   return options;

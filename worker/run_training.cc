@@ -1,5 +1,6 @@
 #include "worker/run_training.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -84,8 +85,11 @@ class TrainingLoop {
     StepBatch batch;
     batch.images = std::move(read->images);
     batch.labels = std::move(read->labels);
-    batch.heads.reserve(batch.labels.size());
-    for (int32_t source : read->sources) batch.heads.push_back(parts_.head_of_source[source]);
+    batch.heads = HeadsOf(read->sources);
+    const int64_t ahead = std::min<int64_t>(options_.look_ahead_steps, total_ - step - 1);
+    for (ComingBatch& next : parts_.reader->Coming(static_cast<int>(ahead))) {
+      batch.coming.push_back({std::move(next.labels), HeadsOf(next.sources)});
+    }
     const double learning_rate = LearningRate(options_.schedule, step);
     // What the network draws (dropout) follows from (seed, rank, step): nothing of a generator's past needs saving.
     absl::Status status = GuardTorch("seeding LibTorch", [&] {
@@ -127,6 +131,13 @@ class TrainingLoop {
       position.metrics_bytes = *bytes;
     }
     return parts_.save(position);
+  }
+
+  std::vector<int32_t> HeadsOf(const std::vector<int32_t>& sources) const {
+    std::vector<int32_t> heads;
+    heads.reserve(sources.size());
+    for (int32_t source : sources) heads.push_back(parts_.head_of_source[source]);
+    return heads;
   }
 
   absl::Status Report(int64_t done) {

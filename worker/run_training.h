@@ -55,6 +55,7 @@ struct TrainingOptions {
   uint64_t seed = 0;  // Of what the network draws.
   int log_every_steps = 20;
   int64_t save_every_steps = 0;  // 0: none but the last and that of a stop.
+  int look_ahead_steps = 0;      // How many steps beforehand the heads are told the labels.
   EmbedOptions embed;
 };
 

@@ -43,7 +43,7 @@ struct Selection {
   std::vector<int64_t> labels;
 };
 
-Selection Select(const StepBatch& batch, int head, int64_t first, int64_t last) {
+Selection Select(const StepLabels& batch, int head, int64_t first, int64_t last) {
   Selection selection;
   for (int64_t i = first; i < last; ++i) {
     if (batch.heads[i] != head) continue;
@@ -93,6 +93,12 @@ class HeadCalls {
       const Selection all = chunk == 0 && options_.accumulation > 1
                                 ? Select(batch_, static_cast<int>(h), 0, static_cast<int64_t>(batch_.labels.size()))
                                 : Selection();
+      std::vector<std::vector<int64_t>> coming;
+      if (chunk == 0) {
+        for (const StepLabels& next : batch_.coming) {
+          coming.push_back(Select(next, static_cast<int>(h), 0, static_cast<int64_t>(next.labels.size())).labels);
+        }
+      }
       StepInput input;
       input.step = head.first_step + step_;
       input.chunk = chunk;
@@ -104,6 +110,7 @@ class HeadCalls {
       input.embeddings = whole ? embeddings : embeddings.index_select(0, index);
       input.labels = chosen.labels;
       input.step_labels = all.labels;
+      input.coming_labels = coming;
       absl::StatusOr<StepResult> result = [&] {
         Timed timed("head step", Trace::kHeadTrack, step_, parts_.trace);
         return head.client->Step(input);

@@ -43,11 +43,16 @@ struct StepOptions {
   at::Device device = at::kCPU;
 };
 
-// This rank's part of a step's batch.
-struct StepBatch {
-  at::Tensor images;            // n x channels x size x size float32, on any device. n may be 0.
+// Which class of which head each image of a batch shows.
+struct StepLabels {
   std::vector<int64_t> labels;  // n class ids of the image's head.
   std::vector<int32_t> heads;   // n indices into StepParts::heads.
+};
+
+// This rank's part of a step's batch.
+struct StepBatch : StepLabels {
+  at::Tensor images;               // n x channels x size x size float32, on any device. n may be 0.
+  std::vector<StepLabels> coming;  // Of the steps that follow, the nearest first: hints that change no result.
 };
 
 // Figures of one head in a step, over all ranks.

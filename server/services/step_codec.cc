@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "head/row_optimizer.h"
+#include "proto/wire/coming_labels.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
@@ -62,6 +63,7 @@ StepCall ParseHeadStep(const v1::HeadStepRequest& request, bool evaluate, const 
   Take(ViewMatrix(request.embeddings(), head.embedding_dim, "embeddings"), &part.embeddings, &call);
   Take(DecodeArray<int64_t>(request.labels(), "labels"), &part.labels, &call);
   Take(DecodeArray<int64_t>(request.step_labels(), "step_labels"), &part.step_labels, &call);
+  part.coming_labels = DecodeComingLabels(request.coming_labels());
   if (call.invalid.ok() && part.embeddings.size(0) != static_cast<int64_t>(part.labels.size())) {
     call.invalid = absl::InvalidArgumentError(
         absl::StrCat("rank ", call.rank, ": ", part.embeddings.size(0), " embeddings, ", part.labels.size(), " labels"));
@@ -82,6 +84,7 @@ StepCall ParseFetchStep(const v1::FetchStepRequest& request, const SessionOption
   FetchPart part;
   SetLearningRate(request.parameters().learning_rate(), session.training.optimizer, &call);
   Take(DecodeArray<int64_t>(request.labels(), "labels"), &part.labels, &call);
+  part.coming_labels = DecodeComingLabels(request.coming_labels());
   call.digest = Digester().Add(int64_t{request.rank()}).Add(call.learning_rate).Add(request.labels()).Finish();
   call.part = std::move(part);
   return call;

@@ -27,6 +27,7 @@ ShardStepWork::ShardStepWork(const StepWorkOptions& options, bool evaluate, std:
       store_(std::move(store)),
       timer_(timer),
       partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
+      look_ahead_(partitions_, options.training.sampler, options.own_shard, options.shard_count, store_),
       share_(std::make_unique<SoftmaxShare>([&] {
         SoftmaxShare::Options share;
         share.margin = options.training.margin;
@@ -41,6 +42,7 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
   labels_.clear();
   rank_begin_.assign(1, 0);
   rank_taken_.assign(phase.parts.size(), 0);
+  if (!evaluate_) look_ahead_.Begin(step_);
   for (size_t rank = 0; rank < phase.parts.size(); ++rank) {
     const auto& part = std::get<HeadStepPart>(*phase.parts[rank]);
     if (phase.phase_count == 1 && !part.step_labels.empty() && part.step_labels != part.labels) {
@@ -50,6 +52,7 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
     if (absl::Status status = CheckLabels(labels, options_.head.class_count, rank); !status.ok()) return status;
     labels_.insert(labels_.end(), labels.begin(), labels.end());
     rank_begin_.push_back(labels_.size());
+    if (!evaluate_) look_ahead_.Take(part.coming_labels);
   }
   if (absl::Status status = CheckLabelsFit(*store_, labels_.size()); !status.ok()) return status;
   rows_ = DrawStepRows(partitions_, options_.training.sampler, step_, options_.own_shard, options_.shard_count, labels_);
@@ -197,6 +200,7 @@ absl::Status ShardStepWork::Settle(bool last) {
   }
   merged_.reset();
   apply_seconds_ = SecondsSince(start);
+  if (!evaluate_ && last) look_ahead_.Tell();
   return absl::OkStatus();
 }
 

@@ -15,6 +15,7 @@
 #include "head/softmax_share.h"
 #include "server/coverage.h"
 #include "server/runtime/timer.h"
+#include "server/step/look_ahead.h"
 #include "server/step/step_work.h"
 #include "server/store/row_store.h"
 
@@ -65,6 +66,7 @@ class ShardStepWork : public StepWork {
   const std::shared_ptr<RowStore> store_;
   const Timer* const timer_;
   const Partitions partitions_;
+  LookAhead look_ahead_;
   std::unique_ptr<SoftmaxShare> share_;  // Until Release().
   int64_t most_rows_ = 0;                // Of any step so far: those that share_ has memory for.
 

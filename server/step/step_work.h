@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "head/partial_denominator.h"
+#include "proto/wire/coming_labels.h"
 #include "server/step/digest.h"
 #include "server/store/row_store.h"
 
@@ -22,9 +23,11 @@ struct HeadStepPart {
   at::Tensor embeddings;             // B_r x D float32.
   std::vector<int64_t> labels;       // B_r.
   std::vector<int64_t> step_labels;  // Chunk 0 of several: the labels of all chunks.
+  ComingLabels coming_labels = {};   // Chunk 0. Hints, and no part of the digest.
 };
 struct FetchPart {
-  std::vector<int64_t> labels;  // B_r.
+  std::vector<int64_t> labels;      // B_r.
+  ComingLabels coming_labels = {};  // As above.
 };
 struct MergePart {
   Denominators denominators;  // Of all B samples over the rank's slices.

@@ -17,7 +17,10 @@ constexpr int64_t kRowGrain = 64;
 }  // namespace
 
 WorkerStepWork::WorkerStepWork(const StepWorkOptions& options, std::shared_ptr<RowStore> store)
-    : options_(options), store_(std::move(store)), partitions_(options.head.class_count, options.head.seed, options.head.partition_count) {}
+    : options_(options),
+      store_(std::move(store)),
+      partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
+      look_ahead_(partitions_, options.training.sampler, options.own_shard, options.shard_count, store_) {}
 
 std::pair<int64_t, int64_t> WorkerStepWork::Slice(int rank) const {
   const int64_t n = rows_.class_ids.size();
@@ -30,11 +33,13 @@ absl::Status WorkerStepWork::Fetch(const Phase& phase) {
   rank_count_ = phase.parts.size();
   std::vector<int64_t> all;
   std::vector<int32_t> sizes;
+  look_ahead_.Begin(step_);
   for (int rank = 0; rank < rank_count_; ++rank) {
-    const std::vector<int64_t>& labels = std::get<FetchPart>(*phase.parts[rank]).labels;
+    const auto& [labels, coming_labels] = std::get<FetchPart>(*phase.parts[rank]);
     if (absl::Status status = CheckLabels(labels, options_.head.class_count, rank); !status.ok()) return status;
     all.insert(all.end(), labels.begin(), labels.end());
     sizes.push_back(labels.size());
+    look_ahead_.Take(coming_labels);
   }
   if (absl::Status status = CheckLabelsFit(*store_, all.size()); !status.ok()) return status;
   rows_ = DrawStepRows(partitions_, options_.training.sampler, step_, options_.own_shard, options_.shard_count, all);
@@ -151,7 +156,9 @@ absl::StatusOr<std::vector<RankReply>> WorkerStepWork::Reply(const std::shared_p
 }
 
 absl::Status WorkerStepWork::Settle(bool last) {
-  if (last && stage_ != Stage::kApplied) return absl::InternalError("the optimizer did not come to its end");
+  if (!last) return absl::OkStatus();
+  if (stage_ != Stage::kApplied) return absl::InternalError("the optimizer did not come to its end");
+  look_ahead_.Tell();
   return absl::OkStatus();
 }
 

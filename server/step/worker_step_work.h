@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "head/partitions.h"
 #include "head/sampler.h"
+#include "server/step/look_ahead.h"
 #include "server/step/shard_step_work.h"
 #include "server/step/step_work.h"
 #include "server/store/row_store.h"
@@ -60,6 +61,7 @@ class WorkerStepWork : public StepWork {
   const StepWorkOptions options_;
   const std::shared_ptr<RowStore> store_;
   const Partitions partitions_;
+  LookAhead look_ahead_;
 
   int64_t step_ = 0;
   int rank_count_ = 1;

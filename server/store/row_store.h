@@ -59,8 +59,9 @@ class RowStore {
   // Errors: RESOURCE_EXHAUSTED, UNAVAILABLE as Pin().
   virtual absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) = 0;
 
-  // Hints: neither changes a result.
-  // Rows of coming steps, in any order: those that are on disk are read in the background, as far as there is room for them.
+  // Hints: neither changes a result. Where TakesHints() is false, as all rows that exist are in memory, they do nothing.
+  virtual bool TakesHints() const = 0;
+  // Rows of coming steps, distinct, the most urgent first: those that are on disk are read in the background, as far as there is room.
   virtual void Announce(absl::Span<const int64_t> class_ids) = 0;
   // The partitions whose rows are to stay in memory from now on, ascending. Rows of those that were not among them before are read in the
   // background; those of partitions that are not among them any more make room, and what is new in them goes to the disk.
@@ -83,8 +84,9 @@ class RowStore {
   // system might kill it. For what a step allocates; rows are counted by Pin(), Write() and Reserve() themselves.
   // Errors: RESOURCE_EXHAUSTED with both numbers.
   virtual absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const = 0;
-  // RESOURCE_EXHAUSTED, saying how much memory is wanting, if a step on so many rows would never fit what this head has of it.
-  virtual absl::Status CheckRowsFit(int64_t row_count) const = 0;
+  // RESOURCE_EXHAUSTED, saying how much memory is wanting, if a step on so many rows, beside others so that `resident_rows` are in memory
+  // at once, would never fit what this head has of it.
+  virtual absl::Status CheckRowsFit(int64_t row_count, int64_t resident_rows) const = 0;
   // What `row_count` more rows would take, for CheckMemory(); reserved ones take nothing.
   virtual int64_t BytesOfNewRows(int64_t row_count) const = 0;
 

@@ -61,16 +61,18 @@ int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
   return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * RowBytes();
 }
 
-absl::Status TieredRowStore::CheckRowsFit(int64_t row_count) const {
+absl::Status TieredRowStore::CheckRowsFit(int64_t row_count, int64_t resident_rows) const {
   const int64_t limit = slab_limit_rows();
   if (limit == 0) return absl::OkStatus();
   const int64_t step_bytes = codec_.in_place() ? 0 : row_count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
   // Of what was given and what is widened now, as SetSlabLimit() has it.
-  const int64_t missing = row_count * RowBytes() + step_bytes - memory_bytes_;
+  const int64_t needed = std::max(row_count, resident_rows) * RowBytes() + step_bytes;
+  const int64_t missing = needed - memory_bytes_;
   if (missing <= 0) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", row_count, " rows of a step take ",
-                                                   (row_count * RowBytes() + step_bytes) >> 20, " MiB, and --memory leaves ",
-                                                   memory_bytes_ >> 20, " MiB for rows; give at least ", (missing >> 20) + 1, " MiB more"));
+  const std::string others = resident_rows > row_count ? absl::StrCat(", and what stays beside them, ", resident_rows, " in all,") : "";
+  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", row_count, " rows of a step", others, " take ",
+                                                   needed >> 20, " MiB, and --memory leaves ", memory_bytes_ >> 20,
+                                                   " MiB for rows; give at least ", (missing >> 20) + 1, " MiB more"));
 }
 
 absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
@@ -448,7 +450,7 @@ void TieredRowStore::Announce(absl::Span<const int64_t> class_ids) {
 }
 
 void TieredRowStore::KeepPartitions(absl::Span<const int32_t> partitions) {
-  if (stored_ == nullptr || std::equal(kept_.begin(), kept_.end(), partitions.begin(), partitions.end())) return;
+  if (stored_ == nullptr) return;
   try {
     SettleLoaded();
     std::vector<int32_t> gone, come;

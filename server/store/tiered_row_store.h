@@ -60,6 +60,7 @@ class TieredRowStore : public RowStore {
   void Unpin() override;
   absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists, int64_t* last_step) const override;
   absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) override;
+  bool TakesHints() const override { return stored_ != nullptr; }
   void Announce(absl::Span<const int64_t> class_ids) override;
   void KeepPartitions(absl::Span<const int32_t> partitions) override;
   absl::Status Flush() override;
@@ -67,7 +68,7 @@ class TieredRowStore : public RowStore {
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
   absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override { return limits_.CheckMemory(bytes, purpose); }
-  absl::Status CheckRowsFit(int64_t row_count) const override;
+  absl::Status CheckRowsFit(int64_t row_count, int64_t resident_rows) const override;
   int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
   // Rows that are in memory or have room there, and those that are elsewhere.

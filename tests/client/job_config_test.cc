@@ -91,6 +91,7 @@ training {
   log_every_steps: 20
   gradient_bucket_mib: 4
   keep_saves: 2
+  look_ahead_steps: 2
 }
 verifications {
   name: "pairs"

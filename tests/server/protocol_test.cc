@@ -126,6 +126,22 @@ TEST_F(ProtocolTest, AShardOverItsLimitOfRowsRefusesTheStepOnAll) {
   ExpectCommits(0);
 }
 
+// Hints are no part of what a call says: shards may have heard different ones, and a repeat others than the first call.
+TEST_F(ProtocolTest, CallsThatDifferInTheirHintsAloneAreTheSameCall) {
+  Start(2, 1);
+  v1::HeadStepRequest request = StepOf(0, 0);
+  request.add_coming_labels(PackIds({1, 2, 3}));
+  StepFuture other = stubs_[1]->StepAsync(StepOf(0, 0));
+  const auto first = stubs_[0]->Step(request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(other.get().ok());
+  request.add_coming_labels("no labels");
+  const auto repeat = stubs_[0]->Step(request);
+  ASSERT_TRUE(repeat.ok()) << repeat.status();
+  EXPECT_EQ(first->SerializeAsString(), repeat->SerializeAsString());
+  ExpectCommits(1);
+}
+
 TEST_F(ProtocolTest, BadInputIsNamedAndRefused) {
   Start(1, 1);
   int attempt = 0;

@@ -118,6 +118,30 @@ TEST_F(ShardTest, ASampleThatRotatesThroughTheShardsIsChecked) {
   EXPECT_TRUE(Open(Head(100000, 256), session).ok());
 }
 
+// Rows of 64 numbers with momentum: 512 bytes and what stands beside them.
+TEST_F(ShardTest, APoolThatDoesNotFitTheMemoryIsRefusedWithWhatIsMissing) {
+  Shard::Options options = Options(&available_);
+  options.memory_bytes = 32 * kMiB;
+  Shard small(options, &executor_, &timer_,
+              [](const std::string&, const std::vector<std::string>&) { return std::make_shared<NoPeers>(); });
+  const auto open = [&](int64_t incarnation, int64_t pool_size) {
+    SessionOptions session = Session(incarnation, SamplerOptions::Kind::kPool);
+    session.training.sampler.sample_count = 1000;
+    session.training.sampler.pool_size = pool_size;
+    session.training.sampler.rotated_rows = 50;
+    std::optional<absl::Status> status;
+    small.Open(Head(100000, 64), session, [&](const absl::StatusOr<HeadShard::Info>& info) { status = info.status(); });
+    executor_.RunAll();
+    return status.value_or(absl::UnknownError("no answer"));
+  };
+  const absl::Status refused = open(1, 80000);
+  ExpectTooLittleMemory(refused, "rows of a step, and what stays beside them, 8");
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("--memory leaves 32 MiB for rows; give at least "));
+  EXPECT_TRUE(open(1, 40000).ok());
+  small.Shutdown(absl::UnavailableError("over"));
+  executor_.RunAll();
+}
+
 TEST_F(ShardTest, RowsThatExistNeedNoMoreMemoryThanTheStepsCopy) {
   const HeadSpec head = Head(100000, 128);  // 98 MiB and a little of rows, 49 MiB of copies.
   ASSERT_TRUE(Open(head, Session(1, SamplerOptions::Kind::kPositivesOnly)).ok());

@@ -40,6 +40,7 @@ TEST(JobOptionsTest, DefaultsAreThoseOfTheConfiguration) {
   EXPECT_FALSE(options.step.bfloat16);
   EXPECT_TRUE(std::isinf(options.step.clip_norm));
   EXPECT_EQ(options.log_every_steps, 20);
+  EXPECT_EQ(options.look_ahead_steps, 2);
 }
 
 TEST(JobOptionsTest, WhatIsWrittenIsTaken) {

@@ -1,5 +1,6 @@
 #include "worker/run_training.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -134,6 +135,25 @@ TEST(RunTrainingTest, LinesForPeopleTellStepEpochAndVerification) {
   EXPECT_EQ(run.lines[4].rfind("verification held-out accuracy ", 0), 0u) << run.lines[4];
   EXPECT_NE(run.lines[4].find(" +- "), std::string::npos);
   EXPECT_NE(run.lines[4].find(" TAR@FAR=0.1 "), std::string::npos);
+}
+
+TEST(RunTrainingTest, HeadsAreToldTheLabelsOfTheStepsThatFollow) {
+  for (int look_ahead_steps : {0, 3}) {
+    TestRun run("ahead.jsonl", 3, 2);
+    run.options.look_ahead_steps = look_ahead_steps;
+    std::vector<std::vector<int64_t>> labels;
+    std::vector<std::vector<std::vector<int64_t>>> told;
+    run.head.on_step = [&](const StepInput& input) {
+      labels.emplace_back(input.labels.begin(), input.labels.end());
+      told.emplace_back(input.coming_labels.begin(), input.coming_labels.end());
+    };
+    ASSERT_TRUE(RunTraining(run.parts, run.options).ok());
+    ASSERT_EQ(labels.size(), 40u);
+    for (size_t step = 0; step < labels.size(); ++step) {
+      const size_t last = std::min(labels.size(), step + 1 + look_ahead_steps);
+      EXPECT_EQ(told[step], (std::vector<std::vector<int64_t>>(labels.begin() + step + 1, labels.begin() + last))) << "step " << step;
+    }
+  }
 }
 
 TEST(RunTrainingTest, SkippedImagesAreCountedInTheirLinesAndInAll) {

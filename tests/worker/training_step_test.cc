@@ -160,13 +160,21 @@ TEST(TrainingStepTest, TheBackboneMovesByTheGradientOfTheJointLoss) {
 TEST(TrainingStepTest, ImagesGoToTheirHeadsWithTheirWeights) {
   Rig two(2);
   two.parts.heads[1].loss_weight = 0.25;
-  const StepBatch batch = MakeBatch(13, 1, 2);
+  StepBatch batch = MakeBatch(13, 1, 2);
+  // So do labels of steps that follow.
+  batch.coming = {{{1, 2, 3}, {0, 1, 0}}, {{4}, {1}}};
+  std::vector<std::vector<std::vector<int64_t>>> told(2);
+  for (int h = 0; h < 2; ++h) {
+    two.heads[h]->on_step = [&told, h](const StepInput& input) { told[h].assign(input.coming_labels.begin(), input.coming_labels.end()); };
+  }
   auto figures = TrainingStep(two.parts, {}, batch, 0, 0.1);
   ASSERT_TRUE(figures.ok()) << figures.status();
   EXPECT_EQ(figures->heads[0].sample_count + figures->heads[1].sample_count, 13);
   EXPECT_GT(figures->heads[0].sample_count, 0);
   EXPECT_GT(figures->heads[1].sample_count, 0);
   EXPECT_NEAR(figures->loss, figures->heads[0].loss + 0.25 * figures->heads[1].loss, 1e-9);
+  EXPECT_EQ(told[0], (std::vector<std::vector<int64_t>>{{1, 3}, {}}));
+  EXPECT_EQ(told[1], (std::vector<std::vector<int64_t>>{{2}, {4}}));
 
   // Each head alone sees the images of its own; the backbone's gradient is the weighted sum.
   at::Tensor expected = at::zeros({kSide * kSide, kDim});

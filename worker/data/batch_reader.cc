@@ -54,10 +54,57 @@ class ThreadedBatchReader : public BatchReader {
     return std::move(node.mapped());
   }
 
+  std::vector<ComingBatch> Coming(int count) const override {
+    int64_t step;
+    {
+      absl::MutexLock lock(&mu_);
+      step = next_step_;
+    }
+    std::vector<ComingBatch> coming(count);
+    for (ComingBatch& batch : coming) {
+      for (const Place& place : PlacesOf(step++)) {
+        batch.labels.push_back(LabelOf(place));
+        batch.sources.push_back(place.source);
+      }
+    }
+    return coming;
+  }
+
   int64_t steps_per_epoch() const override { return steps_per_epoch_; }
   int64_t batch_size() const override { return options_.batch_size; }
 
  private:
+  // One image of a batch.
+  struct Place {
+    int64_t number;  // Of all images of all sources.
+    int32_t source;
+    int64_t image;  // Its number in the source.
+  };
+
+  uint64_t EpochKey(int64_t epoch) const { return MixKey(MixKey(options_.seed, 0x65706F6368), epoch); }
+
+  // The images of this rank's slice of a step's batch, in order.
+  std::vector<Place> PlacesOf(int64_t step) const {
+    const KeyedPermutation order(ends_.back(), EpochKey(step / steps_per_epoch_));
+    const int64_t start = step % steps_per_epoch_ * options_.batch_size;
+    const int64_t first = start + options_.batch_size * options_.rank / options_.world_size;
+    const int64_t last = start + options_.batch_size * (options_.rank + 1) / options_.world_size;
+    std::vector<Place> places;
+    places.reserve(last - first);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t number = options_.shuffle ? order.At(i) : i;
+      const int32_t source = static_cast<int32_t>(std::upper_bound(ends_.begin(), ends_.end(), number) - ends_.begin());
+      places.push_back({number, source, number - (source == 0 ? 0 : ends_[source - 1])});
+    }
+    return places;
+  }
+
+  int64_t LabelOf(const Place& place) const {
+    const BatchSource& source = sources_[place.source];
+    const int64_t label = source.dataset->label(place.image);
+    return source.class_ids.empty() ? label : source.class_ids[label];
+  }
+
   // One reader thread: takes the next batch that nobody reads, as long as it is not too far ahead of the trainer.
   void Run() {
     std::vector<uint8_t> stored(sources_[0].dataset->image_bytes());
@@ -93,33 +140,27 @@ class ThreadedBatchReader : public BatchReader {
     Batch batch;
     batch.step = step;
     batch.epoch = step / steps_per_epoch_;
-    const uint64_t epoch_key = MixKey(MixKey(options_.seed, 0x65706F6368), batch.epoch);
-    const KeyedPermutation order(ends_.back(), epoch_key);
-    const int64_t start = step % steps_per_epoch_ * options_.batch_size;
-    const int64_t first = start + options_.batch_size * options_.rank / options_.world_size;
-    const int64_t last = start + options_.batch_size * (options_.rank + 1) / options_.world_size;
+    const uint64_t epoch_key = EpochKey(batch.epoch);
+    const std::vector<Place> places = PlacesOf(step);
 
     const int side = sources_[0].dataset->image_size();
     const int channels = sources_[0].dataset->channels();
-    batch.images = at::empty({last - first, channels, side, side}, at::kFloat);
+    batch.images = at::empty({static_cast<int64_t>(places.size()), channels, side, side}, at::kFloat);
     const int64_t image_elements = sources_[0].dataset->image_bytes();
-    for (int64_t place = first; place < last && !stopping(); ++place) {
-      const int64_t global = options_.shuffle ? order.At(place) : place;
-      const int32_t s = static_cast<int32_t>(std::upper_bound(ends_.begin(), ends_.end(), global) - ends_.begin());
-      const BatchSource& source = sources_[s];
-      const int64_t image = global - (s == 0 ? 0 : ends_[s - 1]);
-      if (absl::Status status = source.dataset->ReadImage(image, stored->data()); !status.ok()) {
+    for (const Place& place : places) {
+      if (stopping()) break;
+      const BatchSource& source = sources_[place.source];
+      if (absl::Status status = source.dataset->ReadImage(place.image, stored->data()); !status.ok()) {
         if (!source.skip_unreadable) return status;
         ++batch.skipped;
         continue;
       }
-      Augment(source.augmentation, MixKey(epoch_key, global), side, channels, stored->data(), changed->data());
+      Augment(source.augmentation, MixKey(epoch_key, place.number), side, channels, stored->data(), changed->data());
       const int64_t to = static_cast<int64_t>(batch.labels.size()) * image_elements;
       NormalizeImage(changed->data(), side, channels, batch.images.data_ptr<float>() + to);
-      const int64_t label = source.dataset->label(image);
-      batch.labels.push_back(source.class_ids.empty() ? label : source.class_ids[label]);
-      batch.sources.push_back(s);
-      batch.image_indices.push_back(image);
+      batch.labels.push_back(LabelOf(place));
+      batch.sources.push_back(place.source);
+      batch.image_indices.push_back(place.image);
     }
     if (batch.skipped > 0) batch.images = batch.images.narrow(0, 0, batch.labels.size());
     return batch;

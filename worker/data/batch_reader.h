@@ -45,6 +45,12 @@ struct Batch {
   int64_t skipped = 0;                 // Images of the slice that could not be read and are missing (skip_unreadable).
 };
 
+// What is known of a batch before its images are read: the labels of this rank's slice, and the sources of their images.
+struct ComingBatch {
+  std::vector<int64_t> labels;   // n class ids.
+  std::vector<int32_t> sources;  // n indices into the sources.
+};
+
 // Reads, decodes, augments and normalises batches ahead of the trainer with its own threads.
 //
 // Epoch e of all N images of all sources has one order, a permutation of (seed, e) that every rank computes alike. Step b of the epoch
@@ -63,6 +69,10 @@ class BatchReader {
   // The next batch, waiting for it if need be. Errors: that of the batch's first image that cannot be read, with its name. After an error
   // every call returns it again.
   virtual absl::StatusOr<Batch> Next() = 0;
+
+  // The batches after the last Next(), the nearest first, without waiting for them: they follow from the options. Images that will turn out
+  // to be unreadable are among them. Requires: count >= 0. For the thread of Next().
+  virtual std::vector<ComingBatch> Coming(int count) const = 0;
 
   virtual int64_t steps_per_epoch() const = 0;
   // Images of a step over all ranks, those left out by skip_unreadable included.

@@ -102,6 +102,42 @@ TEST(BatchReaderTest, AnEpochIsEachImageOnceOverAllRanksInANewOrder) {
   }
 }
 
+// Over the end of an epoch, from two sources one of which has class ids of its own, for each rank.
+TEST(BatchReaderTest, ComingBatchesAreThoseThatCome) {
+  const FakeDataset first(20, 5, 2, 1);
+  const FakeDataset second(13, 2, 2, 1);
+  BatchSource renamed{&second};
+  renamed.class_ids = {70, 90};
+  for (int rank = 0; rank < 3; ++rank) {
+    BatchReaderOptions options = Options(8);
+    options.rank = rank;
+    options.world_size = 3;
+    options.prefetch_batches = 1;
+    auto reader = Open({{&first}, renamed}, options);
+    std::vector<ComingBatch> told = reader->Coming(5);
+    ASSERT_EQ(told.size(), 5u);
+    for (int step = 0; step < 10; ++step) {
+      const Batch batch = NextBatch(*reader);
+      EXPECT_EQ(told[0].labels, batch.labels);
+      EXPECT_EQ(told[0].sources, batch.sources);
+      const std::vector<ComingBatch> again = reader->Coming(5);
+      for (int i = 1; i < 5; ++i) EXPECT_EQ(told[i].labels, again[i - 1].labels);
+      told = again;
+    }
+  }
+  EXPECT_TRUE(Open({{&first}}, Options(8))->Coming(0).empty());
+}
+
+// Nobody knows beforehand which they are.
+TEST(BatchReaderTest, ImagesThatCannotBeReadAreAmongComingOnes) {
+  const FakeDataset dataset(16, 4, 2, 1, {3});
+  BatchSource source{&dataset};
+  source.skip_unreadable = true;
+  auto reader = Open({source}, Options(16));
+  EXPECT_EQ(reader->Coming(1)[0].labels.size(), 16u);
+  EXPECT_EQ(NextBatch(*reader).labels.size(), 15u);
+}
+
 TEST(BatchReaderTest, ThreadsAndPrefetchChangeNothing) {
   const FakeDataset dataset(50, 7, 8, 1);
   std::vector<std::vector<float>> expected;
