@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "head/partitions.h"
+#include "proto/wire/coming_labels.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
@@ -168,6 +169,7 @@ TEST(HeadClientTest, AStepSumsTheSharesAndCountsRowsOverTheShards) {
       EXPECT_EQ(request.mode(), v1::STEP_MODE_TRAIN);
       EXPECT_EQ(request.parameters().learning_rate(), 0.1);
       EXPECT_EQ(*DecodeArray<int64_t>(request.labels(), ""), (std::vector<int64_t>{12, 900}));
+      EXPECT_EQ(DecodeComingLabels(request.coming_labels()), ComingLabels({{7}, {8, 9}}));
       AnswerShare(request, static_cast<float>(k + 1), response);
       response->mutable_statistics()->set_loss(2.5);
       response->mutable_statistics()->set_sample_count(2);
@@ -178,7 +180,11 @@ TEST(HeadClientTest, AStepSumsTheSharesAndCountsRowsOverTheShards) {
     };
   }
   const std::unique_ptr<HeadClient> client = OpenClient(OptionsFor(fakes));
-  const auto result = client->Step(Input(at::ones({2, kDim}), {12, 900}));
+  const std::vector<int64_t> labels = {12, 900};
+  const ComingLabels coming = {{7}, {8, 9}};
+  StepInput input = Input(at::ones({2, kDim}), labels);
+  input.coming_labels = coming;
+  const auto result = client->Step(input);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_TRUE(at::equal(result->embedding_gradients, at::full({2, kDim}, 6.0f)));
   EXPECT_EQ(result->loss, 2.5);
