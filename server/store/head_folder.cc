@@ -104,6 +104,8 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path,
 }
 
 absl::StatusOr<HeadFolder::Opened> HeadFolder::Create(const std::string& path, const HeadState& state, const Options& options) {
+  // Before anything is made.
+  if (absl::Status status = Divide(state, options.memory_bytes).status(); !status.ok()) return status;
   ColdStore::Options cold_options;
   cold_options.folder = path;
   cold_options.record_bytes = RowCodec(state.head).record_bytes();

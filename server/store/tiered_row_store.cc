@@ -21,8 +21,8 @@ constexpr int64_t kRowGrain = 64;
 // Rows read outside of steps at a time, and announced rows that are read together.
 constexpr int64_t kReadBatch = 4096;
 constexpr int64_t kLoadBatch = 512;
-// Partitions that are on their way into memory at a time.
-constexpr size_t kRunsInFlight = 8;
+// Rows of partitions that are to stay, on their way into memory at a time.
+constexpr size_t kKeptRowsInFlight = 16384;
 // A partition of which fewer rows than one in so many are on disk is read row by row.
 constexpr int64_t kRunDensity = 4;
 // The sweep comes by every record so many times before a dirty one is due.
@@ -471,16 +471,16 @@ void TieredRowStore::KeepPartitions(absl::Span<const int32_t> partitions) {
 
 // Begins to read partitions that are to stay, a few at a time.
 void TieredRowStore::LoadKept() {
-  size_t runs = 0;
-  for (const std::shared_ptr<LoadBatch>& batch : loading_) runs += batch->run;
-  for (; runs < kRunsInFlight && !coming_.empty(); coming_.pop_front()) {
+  size_t in_flight = 0;
+  for (const std::shared_ptr<LoadBatch>& batch : loading_) in_flight += batch->run ? batch->records.size() : 0;
+  for (; in_flight < kKeptRowsInFlight && !coming_.empty(); coming_.pop_front()) {
     const int32_t partition = coming_.front();
     if (!is_kept_[partition]) continue;
     std::vector<int64_t> class_ids;
     for (const RowKey key : presence_->KeysOf(partition)) class_ids.push_back(ClassOfKey(key));
     const bool run = static_cast<int64_t>(class_ids.size()) * kRunDensity > partitions_.size(partition);
     if (!StartLoading(class_ids, run)) return;
-    runs += run;
+    in_flight += class_ids.size();
   }
 }
 

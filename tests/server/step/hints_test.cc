@@ -81,6 +81,7 @@ class DiskRun {
     options_.training.sampler.pool_size = 200;
     options_.training.sampler.rotated_rows = 15;
     options_.training.placement = placement;
+    options_.positives = std::make_shared<PositiveWatch>(kClasses);
     TieredRowStore::Options store;
     store.head = Head();
     store.queue_records = 200;

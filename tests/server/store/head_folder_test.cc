@@ -174,7 +174,8 @@ TEST(HeadFolderTest, TooLittleMemoryIsRefusedWithTheLeastThatWouldDo) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("give at least "));
   int64_t least = 0;
   ASSERT_EQ(sscanf(std::string(status.message()).c_str() + status.message().find("give at least "), "give at least %ld MiB", &least), 1);
-  EXPECT_TRUE(HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions(least)).ok());
+  const absl::Status enough = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions(least)).status();
+  EXPECT_TRUE(enough.ok()) << enough;
 }
 
 // Heads that come later take from those that are there: their rows go to the disk, and none is lost.
