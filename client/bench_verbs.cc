@@ -13,6 +13,7 @@ namespace myriad {
 void AddBench(CLI::App& app, Verb* verb) {
   CLI::App* bench = app.add_subcommand("bench", "Measures on this machine");
   bench->require_subcommand(0, 1);
+  bench->add_subcommand("store", "The cold store beside the disk that it lies on, and rows in memory beside memcpy (runs myriad-server)");
   auto options = std::make_shared<BenchHeadOptions>();
   auto placement = std::make_shared<std::string>("shard");
   CLI::App* head =

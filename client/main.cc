@@ -1,4 +1,5 @@
-// myriad: starts training runs on one machine, reads heads, measures; hands the verbs on images to myriad-worker.
+// myriad: starts training runs on one machine, reads heads, measures; hands the verbs on images to myriad-worker, those on a store to
+// myriad-server.
 
 #include <unistd.h>
 
@@ -21,24 +22,42 @@
 
 namespace {
 
-// Hands all further arguments to myriad-worker, --help included, before they are parsed here. Returns only on an error.
-absl::Status ExecDataVerb(int argc, char** argv) {
-  const absl::StatusOr<std::string> worker = myriad::Sibling("", "worker", "myriad-worker");
-  if (!worker.ok()) return worker.status();
-  const std::string& path = *worker;
-  std::string name = "myriad data";  // What myriad-worker then calls itself.
-  std::vector<char*> arguments = {name.data()};
-  arguments.insert(arguments.end(), argv + 2, argv + argc);
+// Verbs that another program of ours has: `group` `verb` and all that follows, --help included, goes to it unread.
+struct OthersVerb {
+  const char* group;
+  const char* verb;
+  const char* package;  // Of the program, and its name.
+  const char* program;
+  const char* own_name;   // What the program then calls itself.
+  const char* own_first;  // The verb there.
+};
+constexpr OthersVerb kOthersVerbs[] = {
+    {"data", "pack", "worker", "myriad-worker", "myriad data", "pack"},
+    {"data", "check", "worker", "myriad-worker", "myriad data", "check"},
+    {"data", "glyphs", "worker", "myriad-worker", "myriad data", "glyphs"},
+    {"bench", "store", "server", "myriad-server", "myriad bench store", "bench-store"},
+};
+
+const OthersVerb* FindOthersVerb(int argc, char** argv) {
+  if (argc < 3) return nullptr;
+  const auto found = std::find_if(std::begin(kOthersVerbs), std::end(kOthersVerbs), [&](const OthersVerb& verb) {
+    return std::strcmp(argv[1], verb.group) == 0 && std::strcmp(argv[2], verb.verb) == 0;
+  });
+  return found == std::end(kOthersVerbs) ? nullptr : found;
+}
+
+// Returns only on an error.
+absl::Status Exec(const OthersVerb& verb, int argc, char** argv) {
+  const absl::StatusOr<std::string> program = myriad::Sibling("", verb.package, verb.program);
+  if (!program.ok()) return program.status();
+  const std::string& path = *program;
+  std::string name = verb.own_name;
+  std::string first = verb.own_first;
+  std::vector<char*> arguments = {name.data(), first.data()};
+  arguments.insert(arguments.end(), argv + 3, argv + argc);
   arguments.push_back(nullptr);
   ::execv(path.c_str(), arguments.data());
   return absl::InternalError(absl::StrCat(path, ": ", std::strerror(errno)));
-}
-
-constexpr const char* kDataVerbs[] = {"pack", "check", "glyphs"};
-
-bool IsDataVerb(int argc, char** argv) {
-  if (argc < 3 || std::strcmp(argv[1], "data") != 0) return false;
-  return std::any_of(std::begin(kDataVerbs), std::end(kDataVerbs), [&](const char* verb) { return std::strcmp(argv[2], verb) == 0; });
 }
 
 void AddData(CLI::App& app) {
@@ -64,7 +83,7 @@ int Report(const absl::Status& status, int data_loss_code) {
 }
 
 int Run(int argc, char** argv) {
-  if (IsDataVerb(argc, argv)) return Report(ExecDataVerb(argc, argv), myriad::kExitError);
+  if (const OthersVerb* verb = FindOthersVerb(argc, argv)) return Report(Exec(*verb, argc, argv), myriad::kExitError);
   CLI::App app("Trains embedding models over huge sets of identities: class centers on servers, images at workers.", "myriad");
   app.set_version_flag("--version", absl::StrCat("myriad ", myriad::kVersion));
   app.require_subcommand(0, 1);

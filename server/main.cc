@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "server/bench/bench_store.h"
 #include "server/myriad_server.h"
 #include "version.h"
 
@@ -45,6 +46,11 @@ int Fail(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Verbs on a store; `myriad` runs them under its own name.
+  if (argc > 1 && std::strcmp(argv[1], "bench-store") == 0) {
+    return myriad::BenchStoreMain(std::strcmp(argv[0], "myriad bench store") == 0 ? argv[0] : "myriad-server bench-store", argc - 1,
+                                  argv + 1);
+  }
   myriad::MyriadServer::Options options;
   options.listen = "127.0.0.1:7711";
   options.threads = 0;

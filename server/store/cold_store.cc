@@ -42,8 +42,9 @@ constexpr size_t kVerifyRanges = 64;
 constexpr size_t kStampsAtOnce = 4096;
 // Records of one write batch.
 constexpr size_t kBatch = 512;
-// A part of Ingest()'s run that is built while the next one is made.
+// Parts of Ingest()'s run on their way at a time.
 constexpr int64_t kChunkBytes = 16 << 20;
+constexpr int kChunks = 3;
 // How long a writer waits for news of compactions before it looks for itself.
 constexpr absl::Duration kLookAgain = absl::Milliseconds(50);
 // Notes are a column family of their own: one of them is flushed without the records. Callers' names come after a prefix.
@@ -97,8 +98,6 @@ class RocksColdStore : public ColdStore {
     rocksdb::Options rocks = ColdRocksOptions(options_);
     rocks.env = env_.get();
     rocks.listeners.push_back(health_);
-    // Steps compute on the same cores.
-    env_->LowerThreadPoolCPUPriority(rocksdb::Env::Priority::LOW, rocksdb::CpuPriority::kLow);
     rocksdb::DB* db = nullptr;
     const auto open = [&](bool direct) {
       rocks.use_direct_reads = direct;
@@ -139,37 +138,36 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Ingest(const std::function<bool(Record* record)>& next) override {
-    // One chunk is built into files while the next one fills.
+    // While one chunk fills, another is built into files and a third put into the store.
     struct Chunk {
       std::vector<uint64_t> keys;
       std::vector<char> values;
+      std::future<absl::Status> done;
     };
     const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
     const bool lowest = Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0;
-    Chunk chunks[2];
+    Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
       chunk.keys.reserve(capacity);
       chunk.values.resize(capacity * value_bytes_);
     }
-    std::future<absl::Status> building;
     Chunk* filling = &chunks[0];
     uint64_t last_key = 0;
     bool any = false;
     absl::Status status;
-    const auto build = [&] {
-      absl::Status built = building.valid() ? building.get() : absl::OkStatus();
-      if (!built.ok()) return built;
-      Chunk* const full = filling;
-      building = std::async(std::launch::async, [this, full, lowest] {
+    // Sends off the chunk that is full; the next one to fill is the oldest that was sent.
+    const auto send = [&] {
+      filling->done = std::async(std::launch::async, [this, full = filling, lowest] {
         if (absl::Status waited = AwaitCompactions(); !waited.ok()) return waited;
         const rocksdb::Status added =
             runs_->Add(full->keys, lowest, [&](int64_t record, char*) { return full->values.data() + record * value_bytes_; });
         if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->keys.size()) * options_.record_bytes;
         return FromRocks(added, options_.folder);
       });
-      filling = filling == &chunks[0] ? &chunks[1] : &chunks[0];
+      filling = filling == &chunks[kChunks - 1] ? &chunks[0] : filling + 1;
+      const absl::Status done = filling->done.valid() ? filling->done.get() : absl::OkStatus();
       filling->keys.clear();
-      return absl::OkStatus();
+      return done;
     };
     for (Record record; status.ok() && next(&record);) {
       if (any && record.key <= last_key) {
@@ -179,17 +177,18 @@ class RocksColdStore : public ColdStore {
       // Chunks end with a partition where they can: files do.
       const int64_t count = static_cast<int64_t>(filling->keys.size());
       const bool new_partition = any && record.key >> kRowKeyIndexBits != last_key >> kRowKeyIndexBits;
-      if (count == capacity || (new_partition && count * value_bytes_ >= kChunkBytes * 3 / 4)) status = build();
+      if (count == capacity || (new_partition && count * value_bytes_ >= kChunkBytes * 3 / 4)) status = send();
       any = true;
       last_key = record.key;
       EncodeColdValue(record.key, record.step, record.bytes, options_.record_bytes,
                       filling->values.data() + static_cast<int64_t>(filling->keys.size()) * value_bytes_);
       filling->keys.push_back(record.key);
     }
-    if (status.ok() && !filling->keys.empty()) status = build();
-    if (building.valid()) {
-      const absl::Status built = building.get();
-      if (status.ok()) status = built;
+    if (status.ok() && !filling->keys.empty()) status = send();
+    for (Chunk& chunk : chunks) {
+      if (!chunk.done.valid()) continue;
+      const absl::Status done = chunk.done.get();
+      if (status.ok()) status = done;
     }
     return status;
   }
@@ -497,7 +496,7 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t reads = options.io_threads * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
   // A compaction reads its inputs ahead; it writes one table, and a run several.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
-  const int64_t runs = 2 * kChunkBytes + 8 * 2 * kTableWriteBuffer;
+  const int64_t runs = kChunks * kChunkBytes + 8 * 2 * kTableWriteBuffer;
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;
 }
 

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace myriad {
 namespace {
@@ -30,10 +31,17 @@ IOStatus MayPass(IOStatus status) {
   return status;
 }
 
+bool IsTable(const std::string& path) { return path.size() > 4 && path.compare(path.size() - 4, 4, ".sst") == 0; }
+
 class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  WritableFile(std::unique_ptr<FSWritableFile> target, ColdStoreTraffic* traffic, bool durable)
-      : FSWritableFileOwnerWrapper(std::move(target)), traffic_(traffic), durable_(durable) {}
+  enum class Syncs {
+    kAtOnce,
+    kOnClose,  // At Fsync() or Close() at the latest.
+    kNever,
+  };
+  WritableFile(std::unique_ptr<FSWritableFile> target, ColdStoreTraffic* traffic, Syncs syncs)
+      : FSWritableFileOwnerWrapper(std::move(target)), traffic_(traffic), syncs_(syncs) {}
 
   using FSWritableFileOwnerWrapper::Append;
   using FSWritableFileOwnerWrapper::PositionedAppend;
@@ -49,16 +57,23 @@ class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
     return MayPass(FSWritableFileOwnerWrapper::Truncate(size, options, debug));
   }
   IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
+    if (owes_sync_) {
+      if (IOStatus synced = Fsync(options, debug); !synced.ok()) return synced;
+    }
     return MayPass(FSWritableFileOwnerWrapper::Close(options, debug));
   }
   IOStatus Flush(const IOOptions& options, IODebugContext* debug) override {
     return MayPass(FSWritableFileOwnerWrapper::Flush(options, debug));
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    return durable_ ? IOStatus::OK() : MayPass(FSWritableFileOwnerWrapper::Sync(options, debug));
+    owes_sync_ = syncs_ == Syncs::kOnClose;
+    return syncs_ == Syncs::kAtOnce ? MayPass(FSWritableFileOwnerWrapper::Sync(options, debug)) : IOStatus::OK();
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    return durable_ ? IOStatus::OK() : MayPass(FSWritableFileOwnerWrapper::Fsync(options, debug));
+    if (syncs_ == Syncs::kNever) return IOStatus::OK();
+    IOStatus synced = MayPass(FSWritableFileOwnerWrapper::Fsync(options, debug));
+    if (synced.ok()) owes_sync_ = false;
+    return synced;
   }
   IOStatus RangeSync(uint64_t offset, uint64_t bytes, const IOOptions& options, IODebugContext* debug) override {
     return MayPass(FSWritableFileOwnerWrapper::RangeSync(offset, bytes, options, debug));
@@ -66,7 +81,8 @@ class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
 
  private:
   ColdStoreTraffic* const traffic_;
-  const bool durable_;
+  const Syncs syncs_;
+  bool owes_sync_ = false;
 };
 
 class RandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
@@ -101,6 +117,10 @@ class ColdStoreFiles : public rocksdb::FileSystemWrapper {
   static const char* kClassName() { return "MyriadColdStoreFiles"; }
   const char* Name() const override { return kClassName(); }
 
+  // What the file system remembers of folders; without it, each file that is opened for direct I/O asks the system for its sectors.
+  rocksdb::Status RegisterDbPaths(const std::vector<std::string>& paths) override { return target()->RegisterDbPaths(paths); }
+  rocksdb::Status UnregisterDbPaths(const std::vector<std::string>& paths) override { return target()->UnregisterDbPaths(paths); }
+
   IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSRandomAccessFile>* result,
                                IODebugContext* debug) override {
     const IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);
@@ -110,14 +130,15 @@ class ColdStoreFiles : public rocksdb::FileSystemWrapper {
   IOStatus NewWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
                            IODebugContext* debug) override {
     const IOStatus status = target()->NewWritableFile(path, options, result, debug);
-    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, /*durable=*/false);
+    const auto syncs = IsTable(path) ? WritableFile::Syncs::kOnClose : WritableFile::Syncs::kAtOnce;
+    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, syncs);
     return MayPass(status);
   }
   IOStatus ReopenWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
                               IODebugContext* debug) override {
     const IOStatus status = target()->ReopenWritableFile(path, options, result, debug);
-    const bool is_table = path.size() > 4 && path.compare(path.size() - 4, 4, ".sst") == 0;
-    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, /*durable=*/is_table);
+    const auto syncs = IsTable(path) ? WritableFile::Syncs::kNever : WritableFile::Syncs::kAtOnce;
+    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, syncs);
     return MayPass(status);
   }
   IOStatus NewDirectory(const std::string& path, const IOOptions& options, std::unique_ptr<FSDirectory>* result,

@@ -12,8 +12,9 @@ namespace myriad {
 // The file system as a cold store's RocksDB sees it. Two differences from `target`:
 // - Errors of reads and writes are ones that may pass. RocksDB takes an I/O error for final and would refuse all writes until the store is
 //   reopened, although rows that wait in memory could be written once a disk has room again; with this it tries again by itself.
-// - A table file that is opened again is durable already. RocksDB opens those that it is given to ingest once more to sync them, a journal
-//   commit each; ours were synced when they were built, and the folder is synced after them.
+// - A table file is synced once, when it is closed. RocksDB syncs it before and after it cuts it to size, and opens those that it is given
+// to
+//   ingest once more to sync them: a flush of the disk each. Nobody uses a table before it is closed, and the folder is synced after that.
 //
 // It counts what goes through it into `traffic`, which outlives it.
 struct ColdStoreTraffic {

@@ -1,0 +1,402 @@
+#include "server/bench/bench_store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "head/partitions.h"
+#include "server/bench/bench_hot_rows.h"
+#include "server/bench/measured.h"
+#include "server/bench/raw_disk.h"
+#include "server/store/cold_store_trace.h"
+#include "server/store/io_pool.h"
+#include "server/store/row_codec.h"
+#include "server/store/row_key.h"
+#include "version.h"
+
+namespace myriad {
+namespace {
+
+// As the write-back queue hands them over.
+constexpr int64_t kWriteBytes = 16 << 20;
+constexpr int64_t kSequentialBytes = int64_t{1} << 30;
+constexpr absl::Duration kQuiet = absl::Milliseconds(300);
+
+HeadSpec HeadOf(const BenchStoreOptions& options) {
+  HeadSpec head;
+  head.name = "bench";
+  head.class_count = options.rows;
+  head.embedding_dim = options.dim;
+  head.weight_dtype = head.slot_dtype = options.dtype;
+  return head;
+}
+
+const char* NameOf(DataType dtype) { return dtype == DataType::kFloat32 ? "float32" : "bf16"; }
+
+struct Amplification {
+  std::string pattern;
+  double written_per_accepted = 0.0;
+  double rows_per_second = 0.0;  // Compactions included.
+  double stall_seconds = 0.0;
+};
+
+struct Figures {
+  std::vector<Measured> measured;
+  std::vector<Amplification> amplification;
+  double ingest_bytes_per_second = 0.0;
+  double ingest_ratio = 0.0;          // Over the rate of writing one file directly, front to back.
+  double ingest_written_ratio = 0.0;  // Bytes written over bytes of records.
+  int64_t memory_bytes = 0;
+  int64_t memory_bound_bytes = 0;
+};
+
+class StoreBench {
+ public:
+  StoreBench(const BenchStoreOptions& options, std::string folder)
+      : options_(options),
+        folder_(std::move(folder)),
+        head_(HeadOf(options)),
+        codec_(head_),
+        partitions_(options.rows, head_.seed, head_.partition_count),
+        pool_(options.io_threads),
+        random_(1) {}
+
+  absl::Status Run(Figures* figures) {
+    store_options_.folder = folder_ + "/rows";
+    store_options_.record_bytes = codec_.record_bytes();
+    store_options_.io_threads = options_.io_threads;
+    store_options_.tuning = options_.tuning;
+    absl::StatusOr<std::unique_ptr<ColdStore>> store = OpenTracedColdStore(store_options_, &trace_);
+    if (!store.ok()) return store.status();
+    store_ = *std::move(store);
+    for (const auto& step :
+         {&StoreBench::Load, &StoreBench::FetchAtRandom, &StoreBench::FetchPartitions, &StoreBench::WriteBack, &StoreBench::Churn}) {
+      if (options_.should_stop && options_.should_stop()) return absl::CancelledError("interrupted");
+      if (absl::Status status = (this->*step)(figures); !status.ok()) return status;
+    }
+    figures->memory_bytes = store_->statistics().memory_bytes;
+    figures->memory_bound_bytes = ColdStore::MemoryBytes(options_.rows, store_options_);
+    return absl::OkStatus();
+  }
+
+ private:
+  using Targets = std::vector<ColdStore::Target>;
+
+  absl::Status Load(Figures* figures) {
+    std::vector<double> sequential;
+    const auto write_raw = [&]() -> absl::Status {
+      const absl::StatusOr<double> seconds = WriteSequentially(folder_, kSequentialBytes);
+      if (seconds.ok()) sequential.push_back(*seconds);
+      return seconds.status();
+    };
+    if (absl::Status status = write_raw(); !status.ok()) return status;
+    const int64_t written_before = store_->statistics().written_bytes;
+    Partitions::Place place{0, 0};
+    std::vector<std::byte> bytes(codec_.record_bytes());
+    const absl::Time start = absl::Now();
+    const absl::Status ingested = store_->Ingest([&](ColdStore::Record* record) {
+      while (place.partition < head_.partition_count && place.index == partitions_.size(place.partition)) place = {place.partition + 1, 0};
+      if (place.partition == head_.partition_count) return false;
+      codec_.EncodeVirtual(partitions_.ClassAt(place), bytes.data());
+      *record = {static_cast<uint64_t>(KeyOfPlace(place)), -1, bytes.data()};
+      ++place.index;
+      return true;
+    });
+    if (!ingested.ok()) return ingested;
+    const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+    if (absl::Status status = write_raw(); !status.ok()) return status;
+    const auto data = static_cast<double>(options_.rows * codec_.record_bytes());
+    figures->ingest_bytes_per_second = data / seconds;
+    figures->ingest_ratio = data / seconds * (sequential[0] + sequential[1]) / 2 / kSequentialBytes;
+    figures->ingest_written_ratio = static_cast<double>(store_->statistics().written_bytes - written_before) / data;
+    return absl::OkStatus();
+  }
+
+  // Requires: keys of rows that were not written back.
+  absl::Status CheckRows(const Targets& targets) const {
+    std::vector<std::byte> expected(codec_.record_bytes());
+    for (const ColdStore::Target& target : targets) {
+      codec_.EncodeVirtual(partitions_.ClassAt(PlaceOfKey(static_cast<RowKey>(target.key))), expected.data());
+      if (std::memcmp(expected.data(), target.bytes, expected.size()) != 0 || target.step != -1) {
+        return absl::InternalError(absl::StrCat("record ", target.key, " is not what was written"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Targets of the keys, into buffer_.
+  Targets TargetsOf(const std::vector<uint64_t>& keys) {
+    buffer_.resize(keys.size() * codec_.record_bytes());
+    Targets targets;
+    for (size_t i = 0; i < keys.size(); ++i) targets.push_back({keys[i], buffer_.data() + i * codec_.record_bytes(), 0});
+    return targets;
+  }
+
+  std::vector<uint64_t> RandomKeys(int64_t count) {
+    std::set<uint64_t> keys;
+    std::uniform_int_distribution<int64_t> any(0, options_.rows - 1);
+    while (static_cast<int64_t>(keys.size()) < count) keys.insert(KeyOfPlace(partitions_.Locate(any(random_))));
+    return {keys.begin(), keys.end()};
+  }
+
+  std::vector<int32_t> RandomPartitions() {
+    std::vector<int32_t> all(head_.partition_count);
+    for (int32_t p = 0; p < head_.partition_count; ++p) all[p] = p;
+    std::shuffle(all.begin(), all.end(), random_);
+    all.resize(options_.partitions);
+    return all;
+  }
+
+  std::vector<uint64_t> KeysOf(int32_t partition) const {
+    std::vector<uint64_t> keys;
+    for (int64_t i = 0; i < partitions_.size(partition); ++i) keys.push_back(KeyOfPlace({partition, i}));
+    return keys;
+  }
+
+  // Reads each group by one call; then so does the raw disk, what the store had asked for.
+  absl::Status Fetch(const std::vector<Targets>& groups, Measured* measured) {
+    std::vector<std::vector<FileAccess>> traces;
+    for (Targets targets : groups) {  // Once unmeasured: whatever lies below has seen all of it when either is timed.
+      trace_.Start();
+      const absl::Status status = store_->Read(absl::MakeSpan(targets));
+      traces.push_back(trace_.Stop());
+      if (!status.ok()) return status;
+      if (absl::Status same = CheckRows(targets); !same.ok()) return same;
+    }
+    measured->rows = measured->bytes = measured->bound_bytes = 0;
+    double seconds = 0.0;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      measured->rows += static_cast<int64_t>(groups[i].size());
+      measured->bound_bytes += BytesRead(traces[i]);
+      const absl::StatusOr<double> raw = ReplayReads(traces[i], &pool_);
+      if (!raw.ok()) return raw.status();
+      seconds += *raw;
+    }
+    measured->bytes = measured->rows * codec_.record_bytes();
+    measured->bound_seconds.push_back(seconds);
+    const absl::Time start = absl::Now();
+    for (Targets targets : groups) {
+      if (absl::Status status = store_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
+    }
+    measured->seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
+    return absl::OkStatus();
+  }
+
+  absl::Status FetchAtRandom(Figures* figures) {
+    Measured measured{"random fetch", "the same preads", 0, 0, 0, {}, {}};
+    for (int round = 0; round < options_.rounds; ++round) {
+      if (absl::Status status = Fetch({TargetsOf(RandomKeys(options_.fetch_rows))}, &measured); !status.ok()) return status;
+    }
+    figures->measured.push_back(measured);
+    return absl::OkStatus();
+  }
+
+  absl::Status FetchPartitions(Figures* figures) {
+    Measured measured{"partition fetch", "the same preads", 0, 0, 0, {}, {}};
+    for (int round = 0; round < options_.rounds; ++round) {
+      std::vector<Targets> groups;
+      // All into one place: a partition's rows are looked at before the next comes.
+      for (const int32_t partition : RandomPartitions()) groups.push_back(TargetsOf(KeysOf(partition)));
+      for (Targets& targets : groups) {
+        for (size_t i = 0; i < targets.size(); ++i) targets[i].bytes = buffer_.data() + i * codec_.record_bytes();
+      }
+      if (absl::Status status = Fetch(groups, &measured); !status.ok()) return status;
+    }
+    figures->measured.push_back(measured);
+    return absl::OkStatus();
+  }
+
+  std::vector<ColdStore::Record> RecordsOf(const std::vector<uint64_t>& keys, int64_t step) {
+    std::vector<ColdStore::Record> records;
+    buffer_.resize(keys.size() * codec_.record_bytes());
+    for (size_t i = 0; i < keys.size(); ++i) {
+      std::byte* const bytes = buffer_.data() + i * codec_.record_bytes();
+      codec_.EncodeVirtual(partitions_.ClassAt(PlaceOfKey(static_cast<RowKey>(keys[i]))), bytes);
+      records.push_back({keys[i], step, bytes});
+    }
+    return records;
+  }
+
+  // In batches, as the queue does. Durable when it returns.
+  absl::Status WriteAll(absl::Span<const ColdStore::Record> records) {
+    const int64_t batch = std::max<int64_t>(1, kWriteBytes / codec_.record_bytes());
+    for (size_t begin = 0; begin < records.size(); begin += batch) {
+      if (absl::Status status = store_->Write(records.subspan(begin, batch)); !status.ok()) return status;
+    }
+    return store_->Flush();
+  }
+
+  absl::Status WriteBack(Figures* figures) {
+    Measured measured{"partition write-back", "the same files, synced", 0, 0, 0, {}, {}};
+    for (int round = 0; round < options_.rounds; ++round) {
+      std::vector<uint64_t> keys;
+      for (const int32_t partition : RandomPartitions()) {
+        for (const uint64_t key : KeysOf(partition)) keys.push_back(key);
+      }
+      const std::vector<ColdStore::Record> records = RecordsOf(keys, round);
+      trace_.Start();
+      const absl::Time start = absl::Now();
+      if (absl::Status status = WriteAll(records); !status.ok()) return status;
+      measured.seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
+      const std::vector<FileAccess> trace = trace_.Stop();
+      Settle();
+      const absl::StatusOr<double> raw = ReplayTableWrites(trace, folder_, &pool_);
+      if (!raw.ok()) return raw.status();
+      measured.bound_seconds.push_back(*raw);
+      measured.rows = static_cast<int64_t>(records.size());
+      measured.bytes = measured.rows * codec_.record_bytes();
+      measured.bound_bytes = TableBytesWritten(trace);
+    }
+    figures->measured.push_back(measured);
+    return absl::OkStatus();
+  }
+
+  // Until compactions rest.
+  void Settle() {
+    for (int64_t written = -1, now = 0; written != now || store_->statistics().pending_compaction_bytes > 0;) {
+      written = store_->statistics().written_bytes;
+      absl::SleepFor(kQuiet);
+      now = store_->statistics().written_bytes;
+    }
+  }
+
+  absl::Status Churn(Figures* figures) {
+    if (options_.churn <= 0.0) return absl::OkStatus();
+    const auto rows = static_cast<int64_t>(options_.churn * options_.rows);
+    for (const bool whole : {true, false}) {
+      const ColdStore::Statistics before = store_->statistics();
+      const absl::Time start = absl::Now();
+      int64_t written = 0;
+      for (int64_t step = 0; written < rows; ++step) {
+        std::vector<uint64_t> keys;
+        if (whole) {
+          for (const int32_t partition : RandomPartitions()) {
+            for (const uint64_t key : KeysOf(partition)) keys.push_back(key);
+          }
+        } else {
+          keys = RandomKeys(options_.fetch_rows);
+        }
+        if (absl::Status status = WriteAll(RecordsOf(keys, step)); !status.ok()) return status;
+        written += static_cast<int64_t>(keys.size());
+        if (options_.should_stop && options_.should_stop()) return absl::CancelledError("interrupted");
+      }
+      Settle();
+      const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+      const ColdStore::Statistics after = store_->statistics();
+      figures->amplification.push_back({whole ? "partitions" : "random rows",
+                                        static_cast<double>(after.written_bytes - before.written_bytes) /
+                                            static_cast<double>(after.accepted_bytes - before.accepted_bytes),
+                                        static_cast<double>(written) / seconds, after.stall_seconds - before.stall_seconds});
+    }
+    return absl::OkStatus();
+  }
+
+  const BenchStoreOptions options_;
+  const std::string folder_;
+  const HeadSpec head_;
+  const RowCodec codec_;
+  const Partitions partitions_;
+  IoPool pool_;  // Of the raw disk: the same depth of queue.
+  std::mt19937_64 random_;
+  ColdStoreTrace trace_;
+  ColdStore::Options store_options_;
+  std::unique_ptr<ColdStore> store_;
+  std::vector<std::byte> buffer_;
+};
+
+nlohmann::ordered_json ToJson(const BenchStoreOptions& options, const Figures& figures) {
+  nlohmann::ordered_json json;
+  json["version"] = kVersion;
+  json["rows"] = options.rows;
+  json["dim"] = options.dim;
+  json["dtype"] = NameOf(options.dtype);
+  json["io_threads"] = options.io_threads;
+  json["block_bytes"] = options.tuning.block_bytes;
+  json["direct_io"] = options.tuning.direct_io;
+  json["array_get"] = options.tuning.array_get;
+  json["ranges"] = options.tuning.ranges;
+  json["blob_files"] = options.tuning.blob_files;
+  json["run_bytes"] = options.tuning.run_bytes;
+  json["ingest_bytes_per_second"] = figures.ingest_bytes_per_second;
+  json["ingest_ratio"] = figures.ingest_ratio;
+  json["ingest_written_ratio"] = figures.ingest_written_ratio;
+  json["memory_bytes"] = figures.memory_bytes;
+  json["memory_bound_bytes"] = figures.memory_bound_bytes;
+  for (const Measured& measured : figures.measured) json["measured"][measured.name] = ToJson(measured);
+  for (const Amplification& one : figures.amplification) {
+    json["write_amplification"][one.pattern] = {
+        {"written_per_accepted", one.written_per_accepted}, {"rows_per_second", one.rows_per_second}, {"stall_seconds", one.stall_seconds}};
+  }
+  return json;
+}
+
+void Print(const BenchStoreOptions& options, const Figures& figures, std::ostream& out) {
+  out << absl::StrFormat("%d rows of %d numbers, %s weights and momentum, %d reads in flight, %d rounds\n", options.rows, options.dim,
+                         NameOf(options.dtype), options.io_threads, options.rounds);
+  out << absl::StrFormat("ingestion: %.0f MB/s, %.2f of a direct sequential write; %.3f bytes written a byte of data\n",
+                         figures.ingest_bytes_per_second / 1e6, figures.ingest_ratio, figures.ingest_written_ratio);
+  PrintTable(figures.measured, out);
+  for (const Amplification& one : figures.amplification) {
+    out << absl::StrFormat("write-back of %s: %.2f bytes written a byte of data, %.0f rows/s, %.1f s of stalls; compactions included\n",
+                           one.pattern, one.written_per_accepted, one.rows_per_second, one.stall_seconds);
+  }
+  out << absl::StrFormat("index, filters and memtables: %.1f MB; counted in --memory: %.1f MB with buffers\n", figures.memory_bytes / 1e6,
+                         figures.memory_bound_bytes / 1e6);
+}
+
+absl::Status CheckOptions(const BenchStoreOptions& options) {
+  const auto in_range = [](const char* name, double value, double least, double most) {
+    return value >= least && value <= most
+               ? absl::OkStatus()
+               : absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; it must be in [", least, ", ", most, "]"));
+  };
+  for (const absl::Status& status :
+       {in_range("--dim", options.dim, 1, 65536), in_range("--rows", static_cast<double>(options.rows), 1, 1e12),
+        in_range("--fetch-rows", static_cast<double>(options.fetch_rows), 1, static_cast<double>(options.rows)),
+        in_range("--partitions", static_cast<double>(options.partitions), 1, 4096), in_range("--rounds", options.rounds, 1, 1000),
+        in_range("--hot-rows", static_cast<double>(options.hot_rows), 0, 1e9), in_range("--churn", options.churn, 0, 100)}) {
+    if (!status.ok()) return status;
+  }
+  if (std::filesystem::is_directory(options.folder)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--store ", options.folder, " is no folder"));
+}
+
+}  // namespace
+
+absl::Status RunBenchStore(const BenchStoreOptions& options, std::ostream& out) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  const std::string folder = absl::StrCat(options.folder, "/bench-store");
+  std::error_code error;
+  if (!std::filesystem::create_directory(folder, error)) {
+    return absl::AlreadyExistsError(absl::StrCat(folder, " is there already, or cannot be made"));
+  }
+  Figures figures;
+  const absl::Status status = StoreBench(options, folder).Run(&figures);
+  std::filesystem::remove_all(folder, error);
+  if (!status.ok()) return status;
+  if (options.hot_rows > 0) {
+    absl::StatusOr<std::vector<Measured>> hot = BenchHotRows(HeadOf(options), options.hot_rows, options.fetch_rows, 4 * options.rounds);
+    if (!hot.ok()) return hot.status();
+    figures.measured.insert(figures.measured.end(), hot->begin(), hot->end());
+  }
+  Print(options, figures, out);
+  if (options.json_path.empty()) return absl::OkStatus();
+  std::ofstream file(options.json_path);
+  file << ToJson(options, figures).dump(2) << "\n";
+  file.close();
+  return file.good() ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", options.json_path));
+}
+
+}  // namespace myriad

@@ -1,0 +1,325 @@
+// What a cold store does on a disk that is full, fails, cannot be written to or returns something else than was written.
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <rocksdb/file_system.h>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "server/store/cold_store.h"
+#include "server/store/cold_store_rocksdb.h"
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+using rocksdb::FileOptions;
+using rocksdb::FSRandomAccessFile;
+using rocksdb::FSWritableFile;
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+using rocksdb::Slice;
+
+constexpr int64_t kBytes = 300;
+
+// Asks a hook before each access to a file.
+class FaultyFiles : public rocksdb::FileSystemWrapper {
+ public:
+  enum class Access { kRead, kWrite, kSync, kCreate };
+  using Hook = std::function<IOStatus(Access access, const std::string& path)>;
+
+  FaultyFiles() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  static const char* kClassName() { return "FaultyFiles"; }
+  const char* Name() const override { return kClassName(); }
+
+  // For accesses from now on; nullptr: all is well.
+  void SetHook(Hook hook) {
+    absl::MutexLock lock(&mu_);
+    hook_ = std::move(hook);
+  }
+  IOStatus Ask(Access access, const std::string& path) const {
+    absl::MutexLock lock(&mu_);
+    return hook_ == nullptr ? IOStatus::OK() : hook_(access, path);
+  }
+
+  IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSRandomAccessFile>* result,
+                               IODebugContext* debug) override {
+    IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);
+    if (status.ok()) *result = std::make_unique<Reads>(std::move(*result), path, this);
+    return status;
+  }
+  IOStatus NewWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
+                           IODebugContext* debug) override {
+    if (IOStatus status = Ask(Access::kCreate, path); !status.ok()) return status;
+    IOStatus status = target()->NewWritableFile(path, options, result, debug);
+    if (status.ok()) *result = std::make_unique<Writes>(std::move(*result), path, this);
+    return status;
+  }
+
+ private:
+  class Reads : public rocksdb::FSRandomAccessFileOwnerWrapper {
+   public:
+    Reads(std::unique_ptr<FSRandomAccessFile> target, std::string path, const FaultyFiles* files)
+        : FSRandomAccessFileOwnerWrapper(std::move(target)), path_(std::move(path)), files_(files) {}
+    IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, Slice* result, char* scratch,
+                  IODebugContext* debug) const override {
+      if (IOStatus status = files_->Ask(Access::kRead, path_); !status.ok()) return status;
+      return FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, debug);
+    }
+
+   private:
+    const std::string path_;
+    const FaultyFiles* const files_;
+  };
+
+  class Writes : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    Writes(std::unique_ptr<FSWritableFile> target, std::string path, const FaultyFiles* files)
+        : FSWritableFileOwnerWrapper(std::move(target)), path_(std::move(path)), files_(files) {}
+    using FSWritableFileOwnerWrapper::Append;
+    using FSWritableFileOwnerWrapper::PositionedAppend;
+    IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
+      if (IOStatus status = files_->Ask(Access::kWrite, path_); !status.ok()) return status;
+      return FSWritableFileOwnerWrapper::Append(data, options, debug);
+    }
+    IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* debug) override {
+      if (IOStatus status = files_->Ask(Access::kWrite, path_); !status.ok()) return status;
+      return FSWritableFileOwnerWrapper::PositionedAppend(data, offset, options, debug);
+    }
+    IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
+      if (IOStatus status = files_->Ask(Access::kSync, path_); !status.ok()) return status;
+      return FSWritableFileOwnerWrapper::Sync(options, debug);
+    }
+    IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+      if (IOStatus status = files_->Ask(Access::kSync, path_); !status.ok()) return status;
+      return FSWritableFileOwnerWrapper::Fsync(options, debug);
+    }
+
+   private:
+    const std::string path_;
+    const FaultyFiles* const files_;
+  };
+
+  mutable absl::Mutex mu_;
+  Hook hook_ ABSL_GUARDED_BY(mu_);
+};
+
+IOStatus DiskFull(FaultyFiles::Access access, const std::string& path) {
+  return access == FaultyFiles::Access::kRead ? IOStatus::OK()
+                                              : IOStatus::NoSpace("While appending to file: " + path, "No space left on device");
+}
+IOStatus WritesFail(FaultyFiles::Access access, const std::string& path) {
+  return access == FaultyFiles::Access::kRead ? IOStatus::OK()
+                                              : IOStatus::IOError("While appending to file: " + path, "Input/output error");
+}
+IOStatus ReadsFail(FaultyFiles::Access access, const std::string& path) {
+  return access == FaultyFiles::Access::kRead ? IOStatus::IOError("While pread: " + path, "Input/output error") : IOStatus::OK();
+}
+
+// A store on a disk that fails on demand, and what was accepted by it.
+struct Rig {
+  TempDir dir;
+  std::shared_ptr<FaultyFiles> files = std::make_shared<FaultyFiles>();
+  ColdStore::Options options;
+  std::unique_ptr<ColdStore> store;
+  std::map<uint64_t, int64_t> steps;
+
+  // `run_bytes`: writes of as much go as sorted runs.
+  explicit Rig(int64_t run_bytes) {
+    options.folder = dir.File("rows");
+    options.record_bytes = kBytes;
+    options.io_threads = 4;
+    options.tuning.run_bytes = run_bytes;
+    Open();
+  }
+  void Open() {
+    store.reset();
+    auto opened = OpenColdStoreOn(files, options);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    store = *std::move(opened);
+  }
+  static std::vector<std::byte> BytesOf(uint64_t key, int64_t step) {
+    return std::vector<std::byte>(kBytes, static_cast<std::byte>(key * 31 + step));
+  }
+  absl::Status Write(const std::vector<uint64_t>& keys, int64_t step) {
+    std::vector<std::vector<std::byte>> bytes;
+    for (const uint64_t key : keys) bytes.push_back(BytesOf(key, step));
+    std::vector<ColdStore::Record> records;
+    for (size_t i = 0; i < keys.size(); ++i) records.push_back({keys[i], step, bytes[i].data()});
+    const absl::Status status = store->Write(records);
+    for (size_t i = 0; status.ok() && i < keys.size(); ++i) steps[keys[i]] = step;
+    return status;
+  }
+  // The store tries again by itself: what it holds is written within some of its tries.
+  absl::Status FlushOnceItCan() {
+    absl::Status status = store->Flush();
+    for (int i = 0; i < 100 && !status.ok(); ++i) {
+      absl::SleepFor(absl::Milliseconds(50));
+      status = store->Flush();
+    }
+    return status;
+  }
+  void Check() const {
+    std::vector<std::byte> bytes(steps.size() * kBytes);
+    std::vector<ColdStore::Target> targets;
+    for (const auto& [key, step] : steps) targets.push_back({key, bytes.data() + targets.size() * kBytes, 0});
+    const absl::Status status = store->Read(absl::MakeSpan(targets));
+    ASSERT_TRUE(status.ok()) << status;
+    for (const ColdStore::Target& target : targets) {
+      EXPECT_EQ(target.step, steps.at(target.key));
+      EXPECT_EQ(std::vector<std::byte>(target.bytes, target.bytes + kBytes), BytesOf(target.key, target.step)) << target.key;
+    }
+  }
+};
+
+std::vector<uint64_t> Keys(uint64_t first, int count) {
+  std::vector<uint64_t> keys;
+  for (int i = 0; i < count; ++i) keys.push_back(first + i * 3);
+  return keys;
+}
+
+struct Fault {
+  const char* name;
+  FaultyFiles::Hook hook;
+  absl::StatusCode code;
+  const char* says;
+};
+const Fault kWriteFaults[] = {
+    {"DiskFull", DiskFull, absl::StatusCode::kResourceExhausted, "No space left on device"},
+    {"IoError", WritesFail, absl::StatusCode::kUnavailable, "Input/output error"},
+};
+
+TEST(ColdStoreFaultsTest, ARunThatCannotBeWrittenIsRefusedAndWrittenLater) {
+  for (const Fault& fault : kWriteFaults) {
+    SCOPED_TRACE(fault.name);
+    Rig rig(/*run_bytes=*/1);
+    ASSERT_TRUE(rig.Write(Keys(0, 500), 1).ok());
+    rig.files->SetHook(fault.hook);
+    const absl::Status refused = rig.Write(Keys(0, 800), 2);
+    EXPECT_EQ(refused.code(), fault.code) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), rig.options.folder)) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), fault.says)) << refused;
+    rig.Check();
+    rig.files->SetHook(nullptr);
+    EXPECT_TRUE(rig.Write(Keys(0, 800), 2).ok());
+    rig.Check();
+    rig.Open();
+    rig.Check();
+  }
+}
+
+TEST(ColdStoreFaultsTest, RecordsInMemtablesOutliveADiskThatFails) {
+  for (const Fault& fault : kWriteFaults) {
+    SCOPED_TRACE(fault.name);
+    Rig rig(/*run_bytes=*/1 << 30);
+    ASSERT_TRUE(rig.Write(Keys(0, 500), 1).ok());
+    ASSERT_TRUE(rig.store->Flush().ok());
+    rig.files->SetHook(fault.hook);
+    ASSERT_TRUE(rig.Write(Keys(0, 800), 2).ok());
+    const absl::Status refused = rig.store->Flush();
+    EXPECT_EQ(refused.code(), fault.code) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), rig.options.folder)) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), fault.says)) << refused;
+    rig.Check();
+    EXPECT_EQ(rig.store->PutNote("state", "new").code(), fault.code);
+    rig.files->SetHook(nullptr);
+    const absl::Status flushed = rig.FlushOnceItCan();
+    ASSERT_TRUE(flushed.ok()) << flushed;
+    ASSERT_TRUE(rig.store->PutNote("state", "newest").ok());
+    ASSERT_TRUE(rig.Write(Keys(1, 800), 3).ok());
+    ASSERT_TRUE(rig.store->Flush().ok());
+    rig.Open();
+    rig.Check();
+    EXPECT_EQ(*rig.store->GetNote("state"), "newest");
+  }
+}
+
+// Memtables have room for a few steps; then writes say why they are refused. They do not wait for the disk.
+TEST(ColdStoreFaultsTest, WritesDoNotWaitForADiskThatIsFull) {
+  Rig rig(/*run_bytes=*/1 << 30);
+  rig.files->SetHook(DiskFull);
+  absl::Status refused;
+  int64_t step = 0;
+  for (; refused.ok() && step < 100; ++step) refused = rig.Write(Keys(0, 5000), step);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  rig.files->SetHook(nullptr);
+  const absl::Status flushed = rig.FlushOnceItCan();
+  ASSERT_TRUE(flushed.ok()) << flushed;
+  ASSERT_TRUE(rig.Write(Keys(0, 5000), step).ok());
+  ASSERT_TRUE(rig.store->Flush().ok());
+  rig.Open();
+  rig.Check();
+}
+
+TEST(ColdStoreFaultsTest, AReadThatFailsNamesTheRecordAndSucceedsLater) {
+  Rig rig(/*run_bytes=*/1);
+  ASSERT_TRUE(rig.Write({7, 1000, 2000}, 1).ok());
+  rig.files->SetHook(ReadsFail);
+  std::vector<std::byte> bytes(kBytes);
+  std::vector<ColdStore::Target> targets = {{1000, bytes.data(), 0}};
+  const absl::Status status = rig.store->Read(absl::MakeSpan(targets));
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "record 1000")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), rig.options.folder)) << status;
+  rig.files->SetHook(nullptr);
+  rig.Check();
+}
+
+TEST(ColdStoreFaultsTest, AFolderThatCannotBeWrittenToIsRefused) {
+  Rig rig(/*run_bytes=*/1);
+  rig.store.reset();
+  rig.files->SetHook([](FaultyFiles::Access access, const std::string& path) {
+    return access == FaultyFiles::Access::kRead ? IOStatus::OK() : IOStatus::IOError("While open a file: " + path, "Read-only file system");
+  });
+  const absl::Status status = OpenColdStoreOn(rig.files, rig.options).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), rig.options.folder)) << status;
+}
+
+TEST(ColdStoreFaultsTest, WhateverFailsNothingThatWasAcceptedIsLost) {
+  for (uint64_t seed = 0; seed < 3; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed = ", seed));
+    std::mt19937_64 random(seed);
+    Rig rig(/*run_bytes=*/200 * kBytes);
+    for (int64_t step = 0; step < 40; ++step) {
+      if (random() % 3 == 0) {
+        // Some accesses fail, others do not.
+        auto fault_random = std::make_shared<std::mt19937_64>(random());
+        const FaultyFiles::Hook fault = random() % 2 == 0 ? DiskFull : WritesFail;
+        rig.files->SetHook([fault_random, fault](FaultyFiles::Access access, const std::string& path) {
+          return (*fault_random)() % 4 == 0 ? fault(access, path) : IOStatus::OK();
+        });
+      }
+      const std::vector<uint64_t> keys = Keys(random() % 2000, 1 + static_cast<int>(random() % 600));
+      const absl::Status written = rig.Write(keys, step);
+      const bool flush = random() % 3 == 0;
+      if (flush) rig.store->Flush().IgnoreError();
+      rig.files->SetHook(nullptr);
+      if (!written.ok()) {
+        const absl::Status again = rig.Write(keys, step);
+        ASSERT_TRUE(again.ok() || rig.FlushOnceItCan().ok()) << again;
+        if (!again.ok()) {
+          ASSERT_TRUE(rig.Write(keys, step).ok());
+        }
+      }
+      rig.Check();
+    }
+    ASSERT_TRUE(rig.FlushOnceItCan().ok());
+    rig.Open();
+    rig.Check();
+  }
+}
+
+}  // namespace
+}  // namespace myriad
