@@ -7,16 +7,21 @@
 #include <ATen/Functions.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "head/pool_rotation.h"
 #include "server/step/shard_step_work.h"
 #include "server/step/step_errors.h"
 #include "server/step/worker_step_work.h"
+#include "server/store/direct_write.h"
 
 namespace myriad {
 namespace {
 
 // Positives of a batch for which a pool leaves room. How many will come is not known when a head is opened.
 constexpr int64_t kRoomForPositives = 1024;
+// What a bulk load is compared with.
+constexpr int64_t kDirectWriteBytes = int64_t{1} << 30;
 
 }  // namespace
 
@@ -394,6 +399,33 @@ void HeadShard::RunBetweenSteps(std::function<absl::Status()> task, Done done) {
 void HeadShard::SetMemory(int64_t memory_bytes) {
   if (folder_ == nullptr) return;
   RunBetweenSteps([this, memory_bytes] { return folder_->SetMemory(memory_bytes); }, [](const absl::Status&) {});
+}
+
+void HeadShard::StoreVirtualRows(std::function<void(absl::StatusOr<StoredRun>)> done) {
+  const auto run = std::make_shared<StoredRun>();
+  RunBetweenSteps(
+      [this, run] {
+        absl::Status status = CheckRows();
+        if (status.ok() && folder_ == nullptr) status = absl::FailedPreconditionError("a head can be stored only where --store is given");
+        if (status.ok()) status = folder_->MarkInUse();
+        if (!status.ok()) return status;
+        absl::StatusOr<double> direct = WriteDirectly(folder_->path(), kDirectWriteBytes);
+        if (!direct.ok()) return direct.status();
+        const double direct_seconds = *direct;
+        const RowStoreStatistics before = store_->statistics();
+        const int64_t rows_before = store_->row_count();
+        const absl::Time start = absl::Now();
+        status = store_->StoreVirtualRows();
+        run->seconds = absl::ToDoubleSeconds(absl::Now() - start);
+        run->rows = store_->row_count() - rows_before;
+        run->record_bytes = before.record_bytes;
+        run->written_bytes = store_->statistics().cold.written_bytes - before.cold.written_bytes;
+        if (!status.ok()) return status;
+        direct = WriteDirectly(folder_->path(), kDirectWriteBytes);
+        if (direct.ok()) run->direct_write_bytes_per_second = 2.0 * kDirectWriteBytes / (direct_seconds + *direct);
+        return direct.status();
+      },
+      [run, done = std::move(done)](const absl::Status& status) { status.ok() ? done(*run) : done(status); });
 }
 
 void HeadShard::Reserve(int64_t row_count, Done done) {

@@ -107,6 +107,15 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x (slots * D) or 0 x 0 for zeros; both are kept
   // until `done`. `given_up` is asked when the turn comes: true writes nothing. Errors: RESOURCE_EXHAUSTED, CANCELLED (given up).
   void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done);
+  // Between two steps: as RowStore::StoreVirtualRows(), in a head with a folder. Errors: also those of HeadFolder::MarkInUse().
+  struct StoredRun {
+    int64_t rows = 0;
+    int64_t record_bytes = 0;
+    int64_t written_bytes = 0;
+    double seconds = 0.0;
+    double direct_write_bytes_per_second = 0.0;  // Of one file beside the rows, written right before and right after.
+  };
+  void StoreVirtualRows(std::function<void(absl::StatusOr<StoredRun>)> done);
   // Reserves and pre-faults. Errors: as RowStore::Reserve.
   void Reserve(int64_t row_count, Done done);
   // Between two steps: from now on with so much memory for all that the rows take. Does nothing without a folder.

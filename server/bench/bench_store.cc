@@ -21,6 +21,7 @@
 #include "server/bench/measured.h"
 #include "server/bench/raw_disk.h"
 #include "server/store/cold_store_trace.h"
+#include "server/store/direct_write.h"
 #include "server/store/io_pool.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
@@ -97,7 +98,7 @@ class StoreBench {
   absl::Status Load(Figures* figures) {
     std::vector<double> sequential;
     const auto write_raw = [&]() -> absl::Status {
-      const absl::StatusOr<double> seconds = WriteSequentially(folder_, kSequentialBytes);
+      const absl::StatusOr<double> seconds = WriteDirectly(folder_, kSequentialBytes);
       if (seconds.ok()) sequential.push_back(*seconds);
       return seconds.status();
     };

@@ -22,7 +22,6 @@ namespace {
 // What direct I/O asks of offsets and sizes, and of memory.
 constexpr int64_t kSector = 512;
 constexpr int64_t kPage = 4096;
-constexpr int64_t kWrite = 1 << 20;
 // Small reads that a thread makes at a time; large ones go one by one.
 constexpr int64_t kGrain = 8;
 constexpr int64_t kLargeRead = 64 << 10;
@@ -154,26 +153,6 @@ absl::StatusOr<double> ReplayTableWrites(absl::Span<const FileAccess> trace, con
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   for (size_t i = 0; i < files.size(); ++i) ::unlink(path_of(i).c_str());
   if (absl::Status status = FirstError(statuses); !status.ok()) return status;
-  return seconds;
-}
-
-absl::StatusOr<double> WriteSequentially(const std::string& folder, int64_t bytes) {
-  const std::string path = absl::StrCat(folder, "/raw-sequential");
-  const Buffer buffer = AlignedBuffer(kWrite);
-  absl::Status status;
-  const absl::Time start = absl::Now();
-  {
-    Files opened;
-    const absl::StatusOr<int> file = opened.Open(path, O_WRONLY | O_CREAT | O_TRUNC);
-    if (!file.ok()) return file.status();
-    for (int64_t offset = 0; status.ok() && offset < bytes; offset += kWrite) {
-      if (::pwrite(*file, buffer.get(), kWrite, offset) != kWrite) status = Errno(path);
-    }
-    if (status.ok() && ::fdatasync(*file) != 0) status = Errno(path);
-  }
-  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
-  ::unlink(path.c_str());
-  if (!status.ok()) return status;
   return seconds;
 }
 

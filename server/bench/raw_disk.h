@@ -21,9 +21,6 @@ absl::StatusOr<double> ReplayReads(absl::Span<const FileAccess> trace, IoPool* p
 // synced once. The files are gone when it returns.
 absl::StatusOr<double> ReplayTableWrites(absl::Span<const FileAccess> trace, const std::string& folder, IoPool* pool);
 
-// One file of `bytes`, front to back in writes of 1 MiB, synced at the end; it is gone when it returns.
-absl::StatusOr<double> WriteSequentially(const std::string& folder, int64_t bytes);
-
 // Of such accesses.
 int64_t BytesRead(absl::Span<const FileAccess> trace);
 int64_t TableBytesWritten(absl::Span<const FileAccess> trace);

@@ -312,6 +312,24 @@ grpc::ServerUnaryReactor* ShardAdminService::ListSaves(grpc::CallbackServerConte
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ShardAdminService::StoreVirtualRows(grpc::CallbackServerContext* context,
+                                                              const v1::StoreVirtualRowsRequest* request,
+                                                              v1::StoreVirtualRowsResponse* response) {
+  absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
+  if (!head.ok()) return FinishNow(context, head.status());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  (*head)->StoreVirtualRows([reactor, response](const absl::StatusOr<HeadShard::StoredRun>& run) {
+    if (!run.ok()) return reactor->Finish(ToGrpcStatus(run.status()));
+    response->set_rows(run->rows);
+    response->set_record_bytes(run->record_bytes);
+    response->set_written_bytes(run->written_bytes);
+    response->set_seconds(run->seconds);
+    response->set_direct_write_bytes_per_second(run->direct_write_bytes_per_second);
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* ShardAdminService::GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest*,
                                                            v1::GetStatisticsResponse* response) {
   response->set_version(facts_.version);

@@ -37,6 +37,8 @@ class ShardAdminService : public v1::ShardAdmin::CallbackService {
                                      v1::DropSaveResponse* response) override;
   grpc::ServerUnaryReactor* ListSaves(grpc::CallbackServerContext* context, const v1::ListSavesRequest* request,
                                       v1::ListSavesResponse* response) override;
+  grpc::ServerUnaryReactor* StoreVirtualRows(grpc::CallbackServerContext* context, const v1::StoreVirtualRowsRequest* request,
+                                             v1::StoreVirtualRowsResponse* response) override;
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest* request,
                                           v1::GetStatisticsResponse* response) override;
 

@@ -69,8 +69,8 @@ absl::StatusOr<HeadState> ReadState(ColdStore* cold) {
 
 }  // namespace
 
-HeadFolder::HeadFolder(HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows)
-    : state_(std::move(state)), mixed_steps_(mixed_steps), rows_(rows) {}
+HeadFolder::HeadFolder(std::string path, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows)
+    : path_(std::move(path)), state_(std::move(state)), mixed_steps_(mixed_steps), rows_(rows) {}
 
 absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path, HeadState state, std::unique_ptr<ColdStore> cold,
                                                         const Options& options) {
@@ -99,7 +99,7 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path,
   store.available_memory = options.available_memory;
   Opened opened;
   opened.rows = std::make_unique<TieredRowStore>(store, std::move(cold), std::move(presence));
-  opened.folder.reset(new HeadFolder(std::move(state), mixed_steps, opened.rows.get()));
+  opened.folder.reset(new HeadFolder(path, std::move(state), mixed_steps, opened.rows.get()));
   return opened;
 }
 

@@ -47,6 +47,7 @@ class HeadFolder {
   // as DivideMemory().
   static absl::StatusOr<Opened> Open(const std::string& path, const Options& options);
 
+  const std::string& path() const { return path_; }
   const HeadState& state() const { return state_; }
   // Set where the rows lie between steps, until MarkInUse().
   const std::optional<StepRange>& mixed_steps() const { return mixed_steps_; }
@@ -66,11 +67,12 @@ class HeadFolder {
   absl::Status SaveTo(const std::string& path, int64_t committed_steps);
 
  private:
-  HeadFolder(HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows);
+  HeadFolder(std::string path, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows);
   static absl::StatusOr<Opened> Assemble(const std::string& path, HeadState state, std::unique_ptr<ColdStore> cold, const Options& options);
   absl::Status PutState();
   static absl::StatusOr<MemoryDivision> Divide(const HeadState& state, int64_t memory_bytes);
 
+  const std::string path_;
   HeadState state_;
   std::optional<StepRange> mixed_steps_;
   TieredRowStore* const rows_;

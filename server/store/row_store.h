@@ -59,6 +59,12 @@ class RowStore {
   // Errors: RESOURCE_EXHAUSTED, UNAVAILABLE as Pin().
   virtual absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) = 0;
 
+  // Writes the value of every virtual row to the disk as one sorted run; all rows of the shard exist from then on, and none of them came
+  // into memory. For measurements of heads that are stored whole. Not while rows are pinned.
+  // Errors: FAILED_PRECONDITION (no disk), RESOURCE_EXHAUSTED (the limit of rows; disk full), UNAVAILABLE (the disk): rows stay as they
+  // were.
+  virtual absl::Status StoreVirtualRows() = 0;
+
   // Hints: neither changes a result. Where TakesHints() is false, as all rows that exist are in memory, they do nothing.
   virtual bool TakesHints() const = 0;
   // Rows of coming steps, distinct, the most urgent first: those that are on disk are read in the background, as far as there is room.

@@ -438,6 +438,44 @@ bool TieredRowStore::StartLoading(absl::Span<const int64_t> class_ids, bool run)
   return all;
 }
 
+absl::Status TieredRowStore::StoreVirtualRows() {
+  if (stored_ == nullptr) return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' has no disk"));
+  const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
+  const int64_t absent = partitions_.ShardSize(options_.shard_index, options_.shard_count) - presence_->count();
+  if (absl::Status status = limits_.CheckRows(absent, presence_->count()); !status.ok()) return status;
+  // The next virtual row at or behind a place, which then stands behind it; false if there is none.
+  const auto next_virtual = [&, end = last](Partitions::Place* place, RowKey* key) {
+    for (; place->partition < end; *place = {place->partition + 1, 0}) {
+      for (; place->index < partitions_.size(place->partition); ++place->index) {
+        *key = KeyOfPlace(*place);
+        if (presence_->Test(*key)) continue;
+        ++place->index;
+        return true;
+      }
+    }
+    return false;
+  };
+  Partitions::Place place{first, 0};
+  RowKey key = 0;
+  try {
+    while (next_virtual(&place, &key)) presence_->MakeRoom(key);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': no memory to know of ", absent, " more rows"));
+  }
+  std::vector<std::byte> record(codec_.record_bytes());
+  place = {first, 0};
+  const absl::Status status = stored_->cold().Ingest([&](ColdStore::Record* next) {
+    if (!next_virtual(&place, &key)) return false;
+    codec_.EncodeVirtual(ClassOfKey(key), record.data());
+    *next = {static_cast<uint64_t>(key), /*step=*/-1, record.data()};
+    return true;
+  });
+  if (!status.ok()) return status;
+  for (place = {first, 0}; next_virtual(&place, &key);) presence_->Set(key);
+  UpdateCounts();
+  return absl::OkStatus();
+}
+
 void TieredRowStore::Announce(absl::Span<const int64_t> class_ids) {
   if (stored_ == nullptr) return;
   try {

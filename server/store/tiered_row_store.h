@@ -60,6 +60,7 @@ class TieredRowStore : public RowStore {
   void Unpin() override;
   absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists, int64_t* last_step) const override;
   absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) override;
+  absl::Status StoreVirtualRows() override;
   bool TakesHints() const override { return stored_ != nullptr; }
   void Announce(absl::Span<const int64_t> class_ids) override;
   void KeepPartitions(absl::Span<const int32_t> partitions) override;
