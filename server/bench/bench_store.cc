@@ -104,17 +104,9 @@ class StoreBench {
     };
     if (absl::Status status = write_raw(); !status.ok()) return status;
     const int64_t written_before = store_->statistics().written_bytes;
-    Partitions::Place place{0, 0};
-    std::vector<std::byte> bytes(codec_.record_bytes());
     const absl::Time start = absl::Now();
-    const absl::Status ingested = store_->Ingest([&](ColdStore::Record* record) {
-      while (place.partition < head_.partition_count && place.index == partitions_.size(place.partition)) place = {place.partition + 1, 0};
-      if (place.partition == head_.partition_count) return false;
-      codec_.EncodeVirtual(partitions_.ClassAt(place), bytes.data());
-      *record = {static_cast<uint64_t>(KeyOfPlace(place)), -1, bytes.data()};
-      ++place.index;
-      return true;
-    });
+    // What BlobDB keeps apart it takes from memtables alone.
+    const absl::Status ingested = options_.tuning.blob_files ? LoadThroughMemtables() : Ingest();
     if (!ingested.ok()) return ingested;
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
     if (absl::Status status = write_raw(); !status.ok()) return status;
@@ -123,6 +115,28 @@ class StoreBench {
     figures->ingest_ratio = data / seconds * (sequential[0] + sequential[1]) / 2 / kSequentialBytes;
     figures->ingest_written_ratio = static_cast<double>(store_->statistics().written_bytes - written_before) / data;
     return absl::OkStatus();
+  }
+
+  absl::Status Ingest() {
+    Partitions::Place place{0, 0};
+    std::vector<std::byte> bytes(codec_.record_bytes());
+    return store_->Ingest([&](ColdStore::Record* record) {
+      while (place.partition < head_.partition_count && place.index == partitions_.size(place.partition)) place = {place.partition + 1, 0};
+      if (place.partition == head_.partition_count) return false;
+      codec_.EncodeVirtual(partitions_.ClassAt(place), bytes.data());
+      *record = {static_cast<uint64_t>(KeyOfPlace(place)), -1, bytes.data()};
+      ++place.index;
+      return true;
+    });
+  }
+
+  absl::Status LoadThroughMemtables() {
+    for (int32_t partition = 0; partition < head_.partition_count; ++partition) {
+      if (absl::Status status = store_->Write(RecordsOf(KeysOf(partition), -1)); !status.ok()) return status;
+    }
+    const absl::Status flushed = store_->Flush();
+    Settle();
+    return flushed;
   }
 
   // Requires: keys of rows that were not written back.

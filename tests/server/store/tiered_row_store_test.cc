@@ -52,6 +52,10 @@ class Rig {
     const absl::Status status = model_.Write(store_.get(), ids, random);
     ASSERT_TRUE(status.ok()) << status;
   }
+  void StoreVirtualRows() {
+    const absl::Status status = model_.StoreVirtualRows(store_.get());
+    ASSERT_TRUE(status.ok()) << status;
+  }
   void CheckRead(const std::vector<int64_t>& ids) {
     const absl::Status status = model_.Read(*store_, ids);
     ASSERT_TRUE(status.ok()) << status;
@@ -251,6 +255,21 @@ TEST(TieredRowStoreTest, KeptPartitionsComeAndStay) {
   const int64_t rows_before = rig.store().statistics().slab_rows;
   rig.store().KeepPartitions({});
   EXPECT_LE(rig.store().statistics().slab_rows, rows_before - static_cast<int64_t>(kept_ids.size()));
+  rig.CheckAll();
+}
+
+TEST(TieredRowStoreTest, VirtualRowsAreStoredWithoutComingIntoMemory) {
+  TempDir dir;
+  std::mt19937_64 random(1);
+  Rig rig(Spec(DataType::kBFloat16, DataType::kBFloat16), dir.File("rows"), 700, 300);
+  rig.Step(RandomClassIds(kClasses, 200, &random), 0, true);
+  rig.StoreVirtualRows();
+  EXPECT_EQ(rig.store().row_count(), kClasses);
+  EXPECT_EQ(rig.store().statistics().slab_rows, 200);
+  rig.CheckAll();
+  for (int64_t step = 1; step < 8; ++step) rig.Step(RandomClassIds(kClasses, 300, &random), step, true);
+  EXPECT_EQ(rig.store().statistics().created, 200);
+  rig.Reopen();
   rig.CheckAll();
 }
 

@@ -58,6 +58,13 @@ absl::Status RowStoreModel::Write(RowStore* store, absl::Span<const int64_t> cla
   return absl::OkStatus();
 }
 
+absl::Status RowStoreModel::StoreVirtualRows(RowStore* store) {
+  const absl::Status status = store->StoreVirtualRows();
+  for (int64_t class_id = 0; status.ok() && class_id < head_.class_count; ++class_id)
+    rows_.try_emplace(class_id, StoredRow{Record(class_id), -1});
+  return status;
+}
+
 absl::Status RowStoreModel::Read(const RowStore& store, absl::Span<const int64_t> class_ids) const {
   const int64_t dim = head_.embedding_dim;
   const int64_t slot_numbers = dim * head_.slots_per_row;

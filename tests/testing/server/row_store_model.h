@@ -31,6 +31,8 @@ class RowStoreModel {
   absl::Status Step(RowStore* store, absl::Span<const int64_t> class_ids, int64_t step, bool commit);
   // Sets rows to random numbers. Returns what Write() does.
   absl::Status Write(RowStore* store, absl::Span<const int64_t> class_ids, std::mt19937_64* random);
+  // Returns what StoreVirtualRows() does: all rows exist, with the values that they had.
+  absl::Status StoreVirtualRows(RowStore* store);
   // Returns what Read() does.
   absl::Status Read(const RowStore& store, absl::Span<const int64_t> class_ids) const;
   // Reads all classes and goes through all keys.
