@@ -182,7 +182,7 @@ class HeadBench {
     input.learning_rate = kLearningRate;
     input.embeddings = embeddings_[input.step % kEmbeddingBatches];
     input.labels = labels;
-    //LATER input.coming_labels = coming_labels_;
+    input.coming_labels = coming_labels_;
     return client_->Step(input);
   }
 

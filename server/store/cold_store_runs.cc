@@ -17,8 +17,11 @@ std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes) {
   std::vector<int64_t> cuts = {0};
   for (int64_t i = 1; i < static_cast<int64_t>(keys.size()); ++i) {
     const int64_t bytes = (i - cuts.back()) * value_bytes;
-    const bool new_partition = keys[i] >> kRowKeyIndexBits != keys[i - 1] >> kRowKeyIndexBits;
-    if (bytes >= kMostTableBytes || (bytes >= kLeastTableBytes && new_partition)) cuts.push_back(i);
+    const uint64_t partition = keys[i] >> kRowKeyIndexBits;
+    const uint64_t last = keys[i - 1] >> kRowKeyIndexBits;
+    // A file covers all keys from its first to its last, so one of two partitions that lie apart would lie over all between them.
+    const int64_t least = partition > last + 1 ? kLeastTableBytes / 8 : kLeastTableBytes;
+    if (bytes >= kMostTableBytes || (bytes >= least && partition != last)) cuts.push_back(i);
   }
   cuts.push_back(keys.size());
   return cuts;
