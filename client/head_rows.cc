@@ -24,7 +24,7 @@ namespace {
 constexpr int64_t kMergeBytes = 4 << 20;  // Gathered before they are written out.
 // No head has more: a file that says so is no rows file.
 constexpr int64_t kLargestDim = 65536;
-constexpr int64_t kMostSlots = 16;
+constexpr int64_t kMostSlotNumbers = 4 * kLargestDim;
 
 int64_t LoadId(const char* bytes, int64_t index) {
   int64_t id;
@@ -49,7 +49,7 @@ std::string HeadRowsPath(const std::string& folder, int index, int count) {
 
 // Rows are held and spilled as records: class id, weights, slots.
 struct HeadRowsWriter::State {
-  explicit State(const Options& o) : options(o), row_floats(int64_t{o.embedding_dim} * (1 + o.slots_per_row)) {}
+  explicit State(const Options& o) : options(o), row_floats(int64_t{o.embedding_dim} + o.slot_numbers) {}
   ~State() {
     if (fd >= 0) ::close(fd);
   }
@@ -94,7 +94,7 @@ absl::Status HeadRowsWriter::State::Spill() {
 absl::Status HeadRowsWriter::State::Merge(const char* records, SafetensorsWriter* writer) const {
   const int64_t bytes = record_bytes();
   const int64_t weight_bytes = int64_t{options.embedding_dim} * sizeof(float);
-  const int64_t slot_bytes = weight_bytes * options.slots_per_row;
+  const int64_t slot_bytes = int64_t{options.slot_numbers} * sizeof(float);
   using Head = std::pair<int64_t, size_t>;  // The next class id of a run, and the run.
   std::priority_queue<Head, std::vector<Head>, std::greater<Head>> heads;
   std::vector<int64_t> next;
@@ -132,9 +132,9 @@ HeadRowsWriter::HeadRowsWriter(std::unique_ptr<State> state) : state_(std::move(
 HeadRowsWriter::~HeadRowsWriter() = default;
 
 absl::StatusOr<std::unique_ptr<HeadRowsWriter>> HeadRowsWriter::Create(const Options& options) {
-  if (options.embedding_dim < 1 || options.slots_per_row < 0 || options.buffer_bytes < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("head rows of ", options.embedding_dim, " numbers with ", options.slots_per_row,
-                                                   " slots in a buffer of ", options.buffer_bytes, " bytes"));
+  if (options.embedding_dim < 1 || options.slot_numbers < 0 || options.buffer_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("head rows of ", options.embedding_dim, " numbers with ", options.slot_numbers,
+                                                   " slot numbers in a buffer of ", options.buffer_bytes, " bytes"));
   }
   auto state = std::make_unique<State>(options);
   absl::StatusOr<int> fd = OpenNamelessFile(options.folder);
@@ -146,7 +146,7 @@ absl::StatusOr<std::unique_ptr<HeadRowsWriter>> HeadRowsWriter::Create(const Opt
 absl::Status HeadRowsWriter::Append(absl::Span<const int64_t> class_ids, absl::Span<const float> weights, absl::Span<const float> slots) {
   const int64_t count = static_cast<int64_t>(class_ids.size());
   const int64_t dim = state_->options.embedding_dim;
-  const int64_t slot_dim = dim * state_->options.slots_per_row;
+  const int64_t slot_dim = state_->options.slot_numbers;
   if (static_cast<int64_t>(weights.size()) != count * dim || static_cast<int64_t>(slots.size()) != count * slot_dim) {
     return absl::InvalidArgumentError(absl::StrCat("head ", state_->options.head, ": ", count, " rows of ", dim, " + ", slot_dim,
                                                    " numbers came with ", weights.size(), " weights and ", slots.size(), " slots"));
@@ -168,7 +168,7 @@ absl::Status HeadRowsWriter::Finish(int64_t committed_steps) {
   const std::vector<TensorInfo> tensors = {
       {"class_ids", TensorType::kI64, {state.spilled}},
       {"weights", TensorType::kF32, {state.spilled, state.options.embedding_dim}},
-      {"slots", TensorType::kF32, {state.spilled, int64_t{state.options.embedding_dim} * state.options.slots_per_row}},
+      {"slots", TensorType::kF32, {state.spilled, state.options.slot_numbers}},
   };
   absl::StatusOr<std::unique_ptr<SafetensorsWriter>> writer =
       SafetensorsWriter::Create(HeadRowsPath(state.options.folder, 0, 1), tensors,
@@ -232,13 +232,13 @@ absl::Status HeadRowsReader::AddFile(const std::string& path) {
       ids->info->type == TensorType::kI64 && weights->info->type == TensorType::kF32 && slots->info->type == TensorType::kF32;
   if (!types_fit || ids->info->shape.size() != 1 || weight_shape.size() != 2 || slot_shape.size() != 2 ||
       weight_shape[0] != ids->info->shape[0] || slot_shape[0] != ids->info->shape[0] || weight_shape[1] < 1 ||
-      weight_shape[1] > kLargestDim || slot_shape[1] % weight_shape[1] != 0 || slot_shape[1] / weight_shape[1] > kMostSlots) {
+      weight_shape[1] > kLargestDim || slot_shape[1] > kMostSlotNumbers) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": not a rows file: it needs class_ids I64 [n], weights F32 [n, D], slots F32 [n, slots * D], with D up to ",
-                     kLargestDim, " and up to ", kMostSlots, " slots"));
+        absl::StrCat(path, ": not a rows file: it needs class_ids I64 [n], weights F32 [n, D], slots F32 [n, S], with D up to ",
+                     kLargestDim, " and S up to ", kMostSlotNumbers));
   }
   const int dim = static_cast<int>(weight_shape[1]);
-  const int slots_per_row = static_cast<int>(slot_shape[1] / dim);
+  const int slot_numbers = static_cast<int>(slot_shape[1]);
   const auto& metadata = file.reader->metadata();
   const auto head = metadata.find("head");
   const auto steps = metadata.find("committed_steps");
@@ -247,7 +247,7 @@ absl::Status HeadRowsReader::AddFile(const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a rows file: its metadata lacks head or committed_steps"));
   }
   if (!files_.empty() &&
-      (dim != embedding_dim_ || slots_per_row != slots_per_row_ || head->second != head_ || committed_steps != committed_steps_)) {
+      (dim != embedding_dim_ || slot_numbers != slot_numbers_ || head->second != head_ || committed_steps != committed_steps_)) {
     return absl::DataLossError(absl::StrCat(path, ": of head ", head->second, " at step ", committed_steps, " with ", dim,
                                             " numbers a row; the files before it are of ", head_, " at ", committed_steps_, " with ",
                                             embedding_dim_));
@@ -265,7 +265,7 @@ absl::Status HeadRowsReader::AddFile(const std::string& path) {
   head_ = head->second;
   committed_steps_ = committed_steps;
   embedding_dim_ = dim;
-  slots_per_row_ = slots_per_row;
+  slot_numbers_ = slot_numbers;
   row_count_ += file.row_count;
   files_.push_back(std::move(file));
   return absl::OkStatus();
@@ -286,7 +286,7 @@ absl::optional<HeadRowsReader::Row> HeadRowsReader::Find(int64_t class_id) const
     if (low == file.row_count || file.IdAt(low) != class_id) continue;
     Row row;
     row.weights.resize(embedding_dim_);
-    row.slots.resize(int64_t{embedding_dim_} * slots_per_row_);
+    row.slots.resize(slot_numbers_);
     const size_t weight_bytes = row.weights.size() * sizeof(float);
     const size_t slot_bytes = row.slots.size() * sizeof(float);
     std::memcpy(row.weights.data(), file.weights + low * weight_bytes, weight_bytes);

@@ -15,7 +15,8 @@
 namespace myriad {
 
 // The rows of a head in a folder, as files rows-00000-of-00001.safetensors: tensors `class_ids` I64 [n] (ascending), `weights` F32 [n, D],
-// `slots` F32 [n, slots * D]; __metadata__: head, committed_steps. Only rows that exist are there; the others are virtual.
+// `slots` F32 [n, S] with S = SlotNumbers() of the head; __metadata__: head, committed_steps. Only rows that exist are there; the others
+// are virtual.
 
 // "FOLDER/rows-00002-of-00007.safetensors".
 std::string HeadRowsPath(const std::string& folder, int index, int count);
@@ -28,7 +29,7 @@ class HeadRowsWriter {
     std::string folder;  // Must exist; also holds the spilled rows meanwhile, as much again as the rows.
     std::string head;
     int embedding_dim = 0;
-    int slots_per_row = 1;                      // 0: no slots.
+    int slot_numbers = 0;                       // A row's, S.
     int64_t buffer_bytes = int64_t{256} << 20;  // Held in memory before it is spilled.
   };
 
@@ -36,7 +37,7 @@ class HeadRowsWriter {
   static absl::StatusOr<std::unique_ptr<HeadRowsWriter>> Create(const Options& options);
   ~HeadRowsWriter();
 
-  // `weights` is class_ids.size() x D and `slots` class_ids.size() x (slots * D), row-major; ids in any order.
+  // `weights` is class_ids.size() x D and `slots` class_ids.size() x S, row-major; ids in any order.
   // Errors: INVALID_ARGUMENT (the sizes do not fit); RESOURCE_EXHAUSTED (disk full) and others of the system.
   absl::Status Append(absl::Span<const int64_t> class_ids, absl::Span<const float> weights, absl::Span<const float> slots);
 
@@ -56,18 +57,18 @@ class HeadRowsReader {
   // A row: a copy.
   struct Row {
     std::vector<float> weights;  // D.
-    std::vector<float> slots;    // slots * D.
+    std::vector<float> slots;    // S.
   };
 
   // Opens all files of the folder. Errors: NOT_FOUND (no rows file); DATA_LOSS naming the file: one of the set is missing, damaged, or its
-  // ids do not ascend; INVALID_ARGUMENT: another format, or D or slots out of range.
+  // ids do not ascend; INVALID_ARGUMENT: another format, or D or S out of range.
   static absl::StatusOr<std::unique_ptr<HeadRowsReader>> Open(const std::string& folder);
 
   const std::string& head() const { return head_; }
   int64_t committed_steps() const { return committed_steps_; }
   int64_t row_count() const { return row_count_; }
   int embedding_dim() const { return embedding_dim_; }
-  int slots_per_row() const { return slots_per_row_; }
+  int slot_numbers() const { return slot_numbers_; }
 
   // O(log n). nullopt: the class has no row; it is virtual.
   absl::optional<Row> Find(int64_t class_id) const;
@@ -89,7 +90,7 @@ class HeadRowsReader {
   int64_t committed_steps_ = 0;
   int64_t row_count_ = 0;
   int embedding_dim_ = 0;
-  int slots_per_row_ = 0;
+  int slot_numbers_ = 0;
 };
 
 }  // namespace myriad

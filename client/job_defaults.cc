@@ -42,9 +42,16 @@ void FillConstants(JobConfig* config) {
 void FillHead(const JobConfig& config, HeadConfig* head) {
   v1::HeadSpec* spec = head->mutable_spec();
   if (spec->embedding_dim() == 0) spec->set_embedding_dim(config.backbone().embedding_dim());
-  if (spec->slots_case() == v1::HeadSpec::SLOTS_NOT_SET) spec->mutable_sgd_slots();
 
   v1::TrainingSpec* training = head->mutable_training();
+  if (spec->slots_case() == v1::HeadSpec::SLOTS_NOT_SET) {
+    switch (training->optimizer_case()) {
+      case v1::TrainingSpec::kAdamw: spec->mutable_adamw_slots(); break;
+      case v1::TrainingSpec::kAdagrad: spec->mutable_adagrad_slots(); break;
+      case v1::TrainingSpec::kSgd:
+      case v1::TrainingSpec::OPTIMIZER_NOT_SET: spec->mutable_sgd_slots(); break;
+    }
+  }
   if (training->has_sgd()) {
     v1::SgdOptimizer* sgd = training->mutable_sgd();
     if (!sgd->has_momentum()) sgd->set_momentum(config.backbone_optimizer().momentum());

@@ -57,6 +57,15 @@ constexpr FieldRule kRules[] = {
     HalfOpen("heads.training.sgd.momentum", nullptr, 0, 1),
     Between("heads.training.sgd.weight_decay", nullptr, 0, kInfinity),
     Between("heads.training.sgd.rate_scale", "1", 0, kInfinity),  // 0 stands for 1.
+    HalfOpen("heads.training.adamw.beta1", "0.9", 0, 1),
+    HalfOpen("heads.training.adamw.beta2", "0.999", 0, 1),
+    Between("heads.training.adamw.epsilon", "1e-8", 0, kInfinity),  // 0 stands for 1e-8.
+    Between("heads.training.adamw.weight_decay", "0.01", 0, kInfinity),
+    Between("heads.training.adamw.rate_scale", "1", 0, kInfinity),     // 0 stands for 1.
+    Between("heads.training.adagrad.epsilon", "1e-10", 0, kInfinity),  // 0 stands for 1e-10.
+    Between("heads.training.adagrad.weight_decay", nullptr, 0, kInfinity),
+    Between("heads.training.adagrad.rate_scale", "1", 0, kInfinity),  // 0 stands for 1.
+    Default("heads.training.idle_update", "IDLE_UPDATE_SKIP"),
     Default("heads.training.placement", "PLACEMENT_SHARD"),
     Above("heads.loss_weight", "1", 0),
     Default("datasets.format", "FORMAT_AUTO"),

@@ -39,6 +39,15 @@ absl::string_view Name(DataType dtype) {
   return "";
 }
 
+const char* Name(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::kSgd: return "sgd";
+    case OptimizerKind::kAdamW: return "adamw";
+    case OptimizerKind::kAdagrad: return "adagrad";
+  }
+  return "";
+}
+
 absl::string_view Name(MarginOptions::Kind kind) {
   switch (kind) {
     case MarginOptions::Kind::kCosFace: return "cosface";
@@ -73,6 +82,37 @@ absl::Status NoSuchHead(const std::string& head, const std::vector<HeadSummary>&
   return absl::NotFoundError(absl::StrCat("there is no head '", head, "'; there is ", known));
 }
 
+Json ToJson(const OptimizerOptions& optimizer) {
+  Json json;
+  switch (optimizer.kind) {
+    case OptimizerKind::kSgd:
+      json["momentum"] = optimizer.momentum;
+      json["decoupled_weight_decay"] = optimizer.decoupled_weight_decay;
+      break;
+    case OptimizerKind::kAdamW:
+      json["beta1"] = optimizer.beta1;
+      json["beta2"] = optimizer.beta2;
+      json["epsilon"] = optimizer.epsilon;
+      break;
+    case OptimizerKind::kAdagrad: json["epsilon"] = optimizer.epsilon; break;
+  }
+  json["weight_decay"] = optimizer.weight_decay;
+  json["rate_scale"] = optimizer.rate_scale;
+  return json;
+}
+
+std::string Words(const OptimizerOptions& optimizer) {
+  switch (optimizer.kind) {
+    case OptimizerKind::kSgd:
+      return absl::StrCat("momentum ", optimizer.momentum, ", weight decay ", optimizer.weight_decay,
+                          optimizer.decoupled_weight_decay ? " (decoupled)" : "");
+    case OptimizerKind::kAdamW:
+      return absl::StrCat("beta1 ", optimizer.beta1, ", beta2 ", optimizer.beta2, ", weight decay ", optimizer.weight_decay);
+    case OptimizerKind::kAdagrad: return absl::StrCat("epsilon ", optimizer.epsilon, ", weight decay ", optimizer.weight_decay);
+  }
+  return "";
+}
+
 Json ToJson(const TrainingSpec& training) {
   Json json;
   json["margin"] = {{"kind", Name(training.margin.kind)}, {"margin", training.margin.margin}};
@@ -86,10 +126,8 @@ Json ToJson(const TrainingSpec& training) {
     json["sampler"]["rotated_rows"] = training.sampler.rotated_rows;
   }
   json["sampling_seed"] = training.sampler.seed;
-  json["sgd"] = {{"momentum", training.optimizer.momentum},
-                 {"weight_decay", training.optimizer.weight_decay},
-                 {"decoupled_weight_decay", training.optimizer.decoupled_weight_decay},
-                 {"rate_scale", training.optimizer.rate_scale}};
+  json[Name(training.optimizer.kind)] = ToJson(training.optimizer);
+  json["idle_update"] = training.optimizer.idle_update == IdleUpdate::kExact ? "exact" : "skip";
   json["placement"] = training.placement == Placement::kWorker ? "worker" : "shard";
   return json;
 }
@@ -136,8 +174,8 @@ void PrintHead(const HeadSummary& head, std::ostream& out) {
     }
     line("sampler", absl::StrCat(sampler, ", seed ", training.sampler.seed));
     line("optimizer",
-         absl::StrCat("sgd momentum ", training.optimizer.momentum, ", weight decay ", training.optimizer.weight_decay,
-                      training.optimizer.decoupled_weight_decay ? " (decoupled)" : "", ", rate x ", training.optimizer.rate_scale));
+         absl::StrCat(Name(training.optimizer.kind), " ", Words(training.optimizer), ", rate x ", training.optimizer.rate_scale,
+                      training.optimizer.idle_update == IdleUpdate::kExact ? ", idle rows exactly" : ""));
     line("compute at", training.placement == Placement::kWorker ? "worker" : "shard");
   } else {
     line("training", "none yet");

@@ -173,7 +173,7 @@ absl::Status RowTransfer::ReadShard(ShardClient& shard, bool with_slots, const H
     if (!ids.ok()) return Malformed(shard, std::string(ids.status().message()));
     absl::StatusOr<at::Tensor> weights = ViewMatrix(response.centers(), head_.embedding_dim, "centers");
     if (!weights.ok()) return Malformed(shard, std::string(weights.status().message()));
-    absl::StatusOr<at::Tensor> slots = ViewMatrix(response.slots(), int64_t{head_.slots_per_row} * head_.embedding_dim, "slots");
+    absl::StatusOr<at::Tensor> slots = ViewMatrix(response.slots(), SlotNumbers(head_), "slots");
     if (!slots.ok()) return Malformed(shard, std::string(slots.status().message()));
     const int64_t rows = ids->size();
     if (weights->size(0) != rows || slots->size(0) != (with_slots ? rows : 0)) {
@@ -189,7 +189,7 @@ absl::Status RowTransfer::ReadShard(ShardClient& shard, bool with_slots, const H
 
 absl::Status RowTransfer::Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const {
   const int64_t rows = class_ids.size();
-  const int64_t slot_width = int64_t{head_.slots_per_row} * head_.embedding_dim;
+  const int64_t slot_width = SlotNumbers(head_);
   const auto fits = [rows](const at::Tensor& t, int64_t cols) {
     return t.dim() == 2 && t.size(0) == rows && t.size(1) == cols && t.scalar_type() == at::kFloat && t.device().is_cpu();
   };

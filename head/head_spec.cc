@@ -1,7 +1,9 @@
 #include "head/head_spec.h"
 
 #include <cmath>
+#include <cstdlib>
 
+#include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
@@ -33,6 +35,15 @@ std::string Text(DataType value) {
   }
   return "unknown";
 }
+std::string Text(OptimizerKind value) {
+  switch (value) {
+    case OptimizerKind::kSgd: return "sgd";
+    case OptimizerKind::kAdamW: return "adamw";
+    case OptimizerKind::kAdagrad: return "adagrad";
+  }
+  return "unknown";
+}
+std::string Text(IdleUpdate value) { return value == IdleUpdate::kExact ? "exact" : "skip"; }
 std::string Text(MarginOptions::Kind value) {
   switch (value) {
     case MarginOptions::Kind::kCosFace: return "cosface";
@@ -98,14 +109,44 @@ absl::Status CheckSampler(const SamplerOptions& sampler, const HeadSpec& head) {
   return absl::OkStatus();
 }
 
-absl::Status CheckOptimizer(const SgdOptions& sgd) {
-  if (!(sgd.momentum >= 0.0 && sgd.momentum < 1.0)) return OutOfRange("training.sgd.momentum", sgd.momentum, "in [0, 1)");
-  // Rows move in float32.
-  if (!(sgd.weight_decay >= 0.0 && std::isfinite(static_cast<float>(sgd.weight_decay)))) {
-    return OutOfRange("training.sgd.weight_decay", sgd.weight_decay, ">= 0 and finite in float32");
+// Rows move in float32: what vanishes or overflows there is out of range too.
+bool IsFiniteFloat(double value) { return std::isfinite(static_cast<float>(value)); }
+
+absl::Status CheckOptimizer(const OptimizerOptions& optimizer, const HeadSpec& head) {
+  const std::string kind = Text(optimizer.kind);
+  if (optimizer.kind != head.slots) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("training.optimizer is ", kind, "; the head's rows keep the slots of ", Text(head.slots)));
   }
-  if (!(sgd.rate_scale > 0.0 && std::isfinite(static_cast<float>(sgd.rate_scale)))) {
-    return OutOfRange("training.sgd.rate_scale", sgd.rate_scale, "> 0 and finite in float32");
+  if (optimizer.idle_update == IdleUpdate::kExact && optimizer.kind != OptimizerKind::kSgd) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("training.idle_update is exact; with ", kind,
+                     " a row's idle steps are no linear map of its numbers, so they cannot be made up for later: use skip, or sgd"));
+  }
+  const auto check = [&kind](absl::string_view field, double value, bool ok, absl::string_view range) {
+    return ok ? absl::OkStatus() : OutOfRange(absl::StrCat("training.", kind, ".", field), value, range);
+  };
+  const auto check_factor = [&check](absl::string_view field, double value) {
+    return check(field, value, value >= 0.0 && value < 1.0, "in [0, 1)");
+  };
+  std::vector<absl::Status> checks;
+  switch (optimizer.kind) {
+    case OptimizerKind::kSgd: checks.push_back(check_factor("momentum", optimizer.momentum)); break;
+    case OptimizerKind::kAdamW:
+      checks.push_back(check_factor("beta1", optimizer.beta1));
+      checks.push_back(check_factor("beta2", optimizer.beta2));
+      ABSL_FALLTHROUGH_INTENDED;
+    case OptimizerKind::kAdagrad:
+      checks.push_back(check("epsilon", optimizer.epsilon, static_cast<float>(optimizer.epsilon) > 0.0f && IsFiniteFloat(optimizer.epsilon),
+                             "> 0 and finite in float32"));
+      break;
+  }
+  checks.push_back(check("weight_decay", optimizer.weight_decay, optimizer.weight_decay >= 0.0 && IsFiniteFloat(optimizer.weight_decay),
+                         ">= 0 and finite in float32"));
+  checks.push_back(check("rate_scale", optimizer.rate_scale, optimizer.rate_scale > 0.0 && IsFiniteFloat(optimizer.rate_scale),
+                         "> 0 and finite in float32"));
+  for (const absl::Status& status : checks) {
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -146,24 +187,32 @@ absl::Status Validate(const HeadSpec& head) {
   if (!(head.initial_deviation > 0.0 && std::isfinite(static_cast<float>(head.initial_deviation * 2.0)))) {
     return OutOfRange("head.initial_deviation", head.initial_deviation, "> 0 and finite in float32");
   }
-  if (head.slots_per_row != 1) return OutOfRange("head.slots_per_row", head.slots_per_row, "1, the momentum of SGD");
   if (head.partition_count != kPartitionCount) {
     return OutOfRange("head.partition_count", head.partition_count, "4096, the only value so far");
   }
-  if (head.weight_dtype != DataType::kFloat32) {
-    return absl::UnimplementedError(
-        absl::StrCat("head.weight_dtype is ", Text(head.weight_dtype), "; only float32 rows are stored so far"));
-  }
-  if (head.slot_dtype != DataType::kFloat32) {
-    return absl::UnimplementedError(absl::StrCat("head.slot_dtype is ", Text(head.slot_dtype), "; only float32 rows are stored so far"));
-  }
   return absl::OkStatus();
+}
+
+std::vector<SlotRange> SlotRanges(const HeadSpec& head) {
+  const int64_t dim = head.embedding_dim;
+  switch (head.slots) {
+    case OptimizerKind::kSgd: return {{dim, head.slot_dtype}};
+    case OptimizerKind::kAdamW: return {{dim, head.slot_dtype}, {dim + 1, DataType::kFloat32}};
+    case OptimizerKind::kAdagrad: return {{dim, DataType::kFloat32}};
+  }
+  return {};
+}
+
+int64_t SlotNumbers(const HeadSpec& head) {
+  int64_t numbers = 0;
+  for (const SlotRange& range : SlotRanges(head)) numbers += range.count;
+  return numbers;
 }
 
 absl::Status Validate(const TrainingSpec& training, const HeadSpec& head) {
   if (absl::Status status = CheckMargin(training.margin); !status.ok()) return status;
   if (absl::Status status = CheckSampler(training.sampler, head); !status.ok()) return status;
-  return CheckOptimizer(training.optimizer);
+  return CheckOptimizer(training.optimizer, head);
 }
 
 absl::Status CheckSame(const HeadSpec& a, const std::string& a_name, const HeadSpec& b, const std::string& b_name) {
@@ -175,12 +224,13 @@ absl::Status CheckSame(const HeadSpec& a, const std::string& a_name, const HeadS
       .Field("head.slot_dtype", a.slot_dtype, b.slot_dtype)
       .Field("head.seed", a.seed, b.seed)
       .Field("head.initial_deviation", a.initial_deviation, b.initial_deviation)
-      .Field("head.slots_per_row", a.slots_per_row, b.slots_per_row)
+      .Field("head.slots", a.slots, b.slots)
       .Field("head.partition_count", a.partition_count, b.partition_count)
       .status();
 }
 
 absl::Status CheckSame(const TrainingSpec& a, const std::string& a_name, const TrainingSpec& b, const std::string& b_name) {
+  const std::string optimizer = absl::StrCat("training.", Text(a.optimizer.kind));
   return Comparison(a_name, b_name)
       .Field("training.margin.kind", a.margin.kind, b.margin.kind)
       .Field("training.margin.margin", a.margin.margin, b.margin.margin)
@@ -190,10 +240,15 @@ absl::Status CheckSame(const TrainingSpec& a, const std::string& a_name, const T
       .Field("training.sampler.pool_size", a.sampler.pool_size, b.sampler.pool_size)
       .Field("training.sampler.rotated_rows", a.sampler.rotated_rows, b.sampler.rotated_rows)
       .Field("training.sampling_seed", a.sampler.seed, b.sampler.seed)
-      .Field("training.sgd.momentum", a.optimizer.momentum, b.optimizer.momentum)
-      .Field("training.sgd.weight_decay", a.optimizer.weight_decay, b.optimizer.weight_decay)
-      .Field("training.sgd.decoupled_weight_decay", a.optimizer.decoupled_weight_decay, b.optimizer.decoupled_weight_decay)
-      .Field("training.sgd.rate_scale", a.optimizer.rate_scale, b.optimizer.rate_scale)
+      .Field("training.optimizer", a.optimizer.kind, b.optimizer.kind)
+      .Field(absl::StrCat(optimizer, ".momentum"), a.optimizer.momentum, b.optimizer.momentum)
+      .Field(absl::StrCat(optimizer, ".weight_decay"), a.optimizer.weight_decay, b.optimizer.weight_decay)
+      .Field(absl::StrCat(optimizer, ".decoupled_weight_decay"), a.optimizer.decoupled_weight_decay, b.optimizer.decoupled_weight_decay)
+      .Field(absl::StrCat(optimizer, ".rate_scale"), a.optimizer.rate_scale, b.optimizer.rate_scale)
+      .Field(absl::StrCat(optimizer, ".beta1"), a.optimizer.beta1, b.optimizer.beta1)
+      .Field(absl::StrCat(optimizer, ".beta2"), a.optimizer.beta2, b.optimizer.beta2)
+      .Field(absl::StrCat(optimizer, ".epsilon"), a.optimizer.epsilon, b.optimizer.epsilon)
+      .Field("training.idle_update", a.optimizer.idle_update, b.optimizer.idle_update)
       .Field("training.placement", a.placement, b.placement)
       .status();
 }

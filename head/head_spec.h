@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -11,21 +12,37 @@ namespace myriad {
 // How a stored number lies in memory, on disk and on the wire.
 enum class DataType { kFloat32, kBFloat16, kFloat16 };
 
+// How rows move; OptimizerOptions has the equations. A row keeps its optimizer's slots beside its D weights, in this order:
+//   kSgd      the momentum v, D numbers in slot_dtype
+//   kAdamW    the first moment, D numbers in slot_dtype; the second moment, D float32 (0.999 v rounds back to v in 16 bits);
+//             the row's own count of updates, one float32
+//   kAdagrad  the sum of squares, D float32
+enum class OptimizerKind { kSgd, kAdamW, kAdagrad };
+
 // Identity of a head's rows (design section 2). Two runs with equal specs may use the same rows.
 struct HeadSpec {
   std::string name;         // 1 to 64 letters, digits, '-' or '_'.
   int64_t class_count = 0;  // N, in [1, 2^40].
   int embedding_dim = 0;    // D, in [1, 65536].
   DataType weight_dtype = DataType::kFloat32;
-  DataType slot_dtype = DataType::kFloat32;
-  uint64_t seed = 0;                // Of virtual rows and of the placement in partitions.
-  double initial_deviation = 0.01;  // Standard deviation of a virtual row's elements; > 0, finite.
-  int slots_per_row = 1;            // Optimizer slots of D numbers each: 1 for SGD with momentum.
-  int partition_count = 4096;       // P.
+  DataType slot_dtype = DataType::kFloat32;  // Of the slots that may have 16 bits.
+  uint64_t seed = 0;                         // Of virtual rows and of the placement in partitions.
+  double initial_deviation = 0.01;           // Standard deviation of a virtual row's elements; > 0, finite.
+  OptimizerKind slots = OptimizerKind::kSgd;
+  int partition_count = 4096;  // P.
 
   friend bool operator==(const HeadSpec& a, const HeadSpec& b);
   friend bool operator!=(const HeadSpec& a, const HeadSpec& b) { return !(a == b); }
 };
+
+// A run of slot numbers of one type, in the order of the row.
+struct SlotRange {
+  int64_t count;
+  DataType type;
+};
+// Of what the slots of a row consist, and how many numbers that is: D for SGD and Adagrad, 2 D + 1 for AdamW.
+std::vector<SlotRange> SlotRanges(const HeadSpec& head);
+int64_t SlotNumbers(const HeadSpec& head);
 
 // The margin on the positive's cosine c and the scale from cosine to logit (design section 4).
 struct MarginOptions {
@@ -49,12 +66,28 @@ struct SamplerOptions {
   uint64_t seed = 0;
 };
 
-// torch.optim.SGD without dampening: v = mu v + g + lambda w; w -= rate v. Decoupled: v = mu v + g; w -= rate (v + lambda w).
-struct SgdOptions {
-  double momentum = 0.9;       // mu, in [0, 1).
-  double weight_decay = 5e-4;  // lambda, >= 0.
-  bool decoupled_weight_decay = false;
-  double rate_scale = 1.0;  // The head's factor on the step's learning rate, > 0.
+// What a step does to the rows that are not among its rows.
+enum class IdleUpdate {
+  kSkip,   // Nothing.
+  kExact,  // What the optimizer does with a zero gradient, as if every row were moved in every step (head/idle_updates.h). SGD alone.
+};
+
+// How rows of a step move by their gradients g, with rate = the step's learning rate * rate_scale. Each is the optimizer of that name in
+// torch.optim, element by element; what becomes of rows that are not among the step's is IdleUpdate's.
+//   kSgd      v = mu v + g + lambda w; w -= rate v. Decoupled: v = mu v + g; w -= rate (v + lambda w). No dampening.
+//   kAdamW    w -= rate lambda w; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+//             w -= rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon), t the row's own count of updates (arXiv:1711.05101)
+//   kAdagrad  h = g + lambda w; a += h^2; w -= rate h / (sqrt(a) + epsilon). No decay of the rate, a starts at 0.
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::kSgd;
+  double momentum = 0.9;                // mu of SGD, in [0, 1).
+  double weight_decay = 5e-4;           // lambda, >= 0.
+  bool decoupled_weight_decay = false;  // Of SGD.
+  double rate_scale = 1.0;              // The head's factor on the step's learning rate, > 0.
+  double beta1 = 0.9;                   // Of AdamW, in [0, 1).
+  double beta2 = 0.999;                 // Of AdamW, in [0, 1).
+  double epsilon = 1e-8;                // Of AdamW and Adagrad, > 0.
+  IdleUpdate idle_update = IdleUpdate::kSkip;
 };
 
 enum class Placement { kShard, kWorker };
@@ -63,11 +96,11 @@ enum class Placement { kShard, kWorker };
 struct TrainingSpec {
   MarginOptions margin;
   SamplerOptions sampler;
-  SgdOptions optimizer;
+  OptimizerOptions optimizer;  // Of the kind whose slots the head keeps.
   Placement placement = Placement::kShard;
 };
 
-// INVALID_ARGUMENT naming the first field out of range, its value and its range; UNIMPLEMENTED for rows of 16-bit numbers.
+// INVALID_ARGUMENT naming the first field out of range, its value and its range, or the optimizer and the slots that it does not fit.
 absl::Status Validate(const HeadSpec& head);
 absl::Status Validate(const TrainingSpec& training, const HeadSpec& head);
 

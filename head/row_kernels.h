@@ -43,17 +43,46 @@ void Scale(float factor, const float* x, int dim, float* out);
 // The gradient through u = w/|w|: gradient = (gradient - (gradient . unit) unit) * inverse_norm.
 void ProjectRow(const float* unit, float inverse_norm, int dim, float* gradient);
 
-// SGD's constants in the arithmetic of the rows. v = momentum v + g + coupled_decay w;  w -= rate (v + decoupled_decay w).
+// The constants of one step of each optimizer in the arithmetic of the rows; OptimizerOptions has the equations.
+
+// v = momentum v + g + coupled_decay w;  w -= rate (v + decoupled_decay w).  slots: v.
 struct SgdStep {
   float momentum;
   float coupled_decay;
   float decoupled_decay;
   float rate;
 };
-void SgdRow(const SgdStep& step, const float* gradient, int dim, float* weights, float* velocity);
+// slots: m, v, and the count of the row's updates. w keeps `kept` = 1 - rate lambda of itself.
+struct AdamWStep {
+  double beta1;  // In double: float32 would lose digits of 1 - beta, and more of beta^t.
+  double beta2;
+  float epsilon;
+  float kept;
+  float rate;
+};
+// slots: the sum of squares.
+struct AdagradStep {
+  float decay;
+  float epsilon;
+  float rate;
+};
 
-// ProjectRow with unit = weights * inverse_norm, then SgdRow, reading each number from memory once.
-void ProjectAndSgdRow(const SgdStep& step, const float* gradient, float inverse_norm, int dim, float* weights, float* velocity);
+// Moves one row by its gradient. `gradient` and `weights` are `dim` floats, `slots` as SlotRanges() says, all float32.
+void UpdateRow(const SgdStep& step, const float* gradient, int dim, float* weights, float* slots);
+void UpdateRow(const AdamWStep& step, const float* gradient, int dim, float* weights, float* slots);
+void UpdateRow(const AdagradStep& step, const float* gradient, int dim, float* weights, float* slots);
+
+// w' = ww w + wv v;  v' = vw w + vv v.
+struct RowMap {
+  double ww = 1.0, wv = 0.0, vw = 0.0, vv = 1.0;
+};
+// Moves each number of a row and of its momentum so, in float32.
+void MapRow(const RowMap& map, int dim, float* weights, float* velocity);
+
+// ProjectRow with unit = weights * inverse_norm, then UpdateRow, reading each number from memory once.
+void ProjectAndUpdateRow(const SgdStep& step, const float* gradient, float inverse_norm, int dim, float* weights, float* slots);
+void ProjectAndUpdateRow(const AdamWStep& step, const float* gradient, float inverse_norm, int dim, float* weights, float* slots);
+void ProjectAndUpdateRow(const AdagradStep& step, const float* gradient, float inverse_norm, int dim, float* weights, float* slots);
 
 }  // namespace myriad
 

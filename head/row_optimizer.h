@@ -1,21 +1,24 @@
 #ifndef MYRIAD_HEAD_ROW_OPTIMIZER_H_
 #define MYRIAD_HEAD_ROW_OPTIMIZER_H_
 
+#include <variant>
+
 #include "head/head_spec.h"
 #include "head/row_kernels.h"
 
 namespace myriad {
 
-// Moves one row by SGD as SgdOptions states it, with rate = learning_rate * rate_scale. `gradient`, `weights` and `momentum` are D floats.
-// Thread-safe on different rows.
-void SgdUpdateRow(const SgdOptions& sgd, double learning_rate, int dim, const float* gradient, float* weights, float* momentum);
-
 // True if rows can move with such a rate: it and rate = learning_rate * rate_scale are numbers >= 0 that stay finite in float32, in which
 // rows move. An infinite one would make NaN of every element, with a zero gradient too.
-bool IsUsableRate(const SgdOptions& sgd, double learning_rate);
+bool IsUsableRate(const OptimizerOptions& optimizer, double learning_rate);
 
-// The constants of SgdUpdateRow, for callers that fuse it with other passes.
-SgdStep MakeSgdStep(const SgdOptions& sgd, double learning_rate);
+// One step of an optimizer. std::visit picks the row kernel once for all rows of a step:
+//   std::visit([&](const auto& step) { for (...) UpdateRow(step, ...); }, MakeOptimizerStep(optimizer, learning_rate));
+using OptimizerStep = std::variant<SgdStep, AdamWStep, AdagradStep>;
+OptimizerStep MakeOptimizerStep(const OptimizerOptions& optimizer, double learning_rate);
+
+// That of SGD. Requires: optimizer.kind == kSgd.
+SgdStep MakeSgdStep(const OptimizerOptions& optimizer, double learning_rate);
 
 }  // namespace myriad
 

@@ -12,6 +12,7 @@
 #include <numeric>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "head/margin.h"
@@ -85,7 +86,7 @@ struct SoftmaxShare::State {
   at::Tensor scaled;         // group_count x B x D: embeddings times coefficients.
   at::Tensor tile_gradient;  // group_count x tile_rows x D.
 
-  // dLoss/du of the step. The last chunk's part stays pending until somebody needs it, so that ApplySgd can go tile by tile.
+  // dLoss/du of the step. The last chunk's part stays pending until somebody needs it, so that Apply can go tile by tile.
   ReusedTensor row_gradients_buffer;
   at::Tensor row_gradients;  // n x D of the chunks before, if `summed`.
   bool summed = false;
@@ -437,30 +438,33 @@ at::Tensor SoftmaxShare::RowGradients() const {
   return gradients;
 }
 
-void SoftmaxShare::ApplySgd(const SgdOptions& sgd, double learning_rate, absl::Span<float* const> weights,
-                            absl::Span<float* const> momentum) {
+void SoftmaxShare::Apply(const OptimizerOptions& optimizer, double learning_rate, absl::Span<float* const> weights,
+                         absl::Span<float* const> slots) {
   State& s = *state_;
   const PlainTensors guard;
-  const SgdStep step = MakeSgdStep(sgd, learning_rate);
   const int dim = static_cast<int>(s.dim);
-  if (!s.device.is_cpu()) {
-    const at::Tensor gradients = RowGradients().cpu();
-    for (int64_t j = 0; j < s.n; ++j) SgdRow(step, gradients.const_data_ptr<float>() + j * dim, dim, weights[j], momentum[j]);
-  } else {
-    s.ForEachTile([&](int64_t group, int64_t tile) {
-      const at::Tensor gradients = s.TileGradient(group, tile);
-      const float* gradient = gradients.const_data_ptr<float>();
-      const float* inverse_norm = s.row_inverse_norm.const_data_ptr<float>();
-      const int64_t begin = s.TileBegin(tile);
-      for (int64_t j = 0; j < s.TileSize(tile); ++j) {
-        if (j + kPrefetchDistance < s.TileSize(tile)) {
-          PrefetchRow(weights[begin + j + kPrefetchDistance], dim, /*write=*/true);
-          PrefetchRow(momentum[begin + j + kPrefetchDistance], dim, /*write=*/true);
+  std::visit(
+      [&](const auto& step) {
+        if (!s.device.is_cpu()) {
+          const at::Tensor gradients = RowGradients().cpu();
+          for (int64_t j = 0; j < s.n; ++j) UpdateRow(step, gradients.const_data_ptr<float>() + j * dim, dim, weights[j], slots[j]);
+          return;
         }
-        ProjectAndSgdRow(step, gradient + j * dim, inverse_norm[begin + j], dim, weights[begin + j], momentum[begin + j]);
-      }
-    });
-  }
+        s.ForEachTile([&](int64_t group, int64_t tile) {
+          const at::Tensor gradients = s.TileGradient(group, tile);
+          const float* gradient = gradients.const_data_ptr<float>();
+          const float* inverse_norm = s.row_inverse_norm.const_data_ptr<float>();
+          const int64_t begin = s.TileBegin(tile);
+          for (int64_t j = 0; j < s.TileSize(tile); ++j) {
+            if (j + kPrefetchDistance < s.TileSize(tile)) {
+              PrefetchRow(weights[begin + j + kPrefetchDistance], dim, /*write=*/true);
+              PrefetchRow(slots[begin + j + kPrefetchDistance], dim, /*write=*/true);
+            }
+            ProjectAndUpdateRow(step, gradient + j * dim, inverse_norm[begin + j], dim, weights[begin + j], slots[begin + j]);
+          }
+        });
+      },
+      MakeOptimizerStep(optimizer, learning_rate));
   s.rows_status = absl::FailedPreconditionError("the rows have moved since they were set");
 }
 

@@ -68,9 +68,10 @@ class SoftmaxShare {
   // The accumulated dLoss/dw through the normalization, n x D float32: what a rank sends to the owners in compute at the worker.
   at::Tensor RowGradients() const;
 
-  // The same gradients applied in one fused pass per row: weights[j] and momentum[j] (D floats each; CPU) move by SGD. The pointers are
-  // not kept. Requires: n rows, in the order of SetRows, holding what SetRows read. Ends the step: SetRows begins the next one.
-  void ApplySgd(const SgdOptions& sgd, double learning_rate, absl::Span<float* const> weights, absl::Span<float* const> momentum);
+  // The same gradients applied in one fused pass per row: weights[j] (D floats) and slots[j] (as the optimizer's SlotRanges() say, float32;
+  // both CPU) move. The pointers are not kept. Requires: n rows, in the order of SetRows, holding what SetRows read. Ends the step:
+  // SetRows begins the next one.
+  void Apply(const OptimizerOptions& optimizer, double learning_rate, absl::Span<float* const> weights, absl::Span<float* const> slots);
 
  private:
   struct State;

@@ -1,9 +1,12 @@
 #include "head/virtual_rows.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 
 #include "head/counter_random.h"
 #include "head/simd.h"
+#include "head/stored_numbers.h"
 
 namespace myriad {
 namespace {
@@ -35,6 +38,15 @@ void FillVirtualRow(const HeadSpec& head, int64_t class_id, float* out) {
   // int32 in [-2^31, 2^31) to +-deviation*sqrt(3). One rounding in float32, the same everywhere.
   const float scale = static_cast<float>(head.initial_deviation * std::sqrt(3.0) / 2147483648.0);
   FillUniform(static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), scale, head.embedding_dim, out);
+  if (head.weight_dtype == DataType::kFloat32) return;
+  // Rounded in place, a block at a time.
+  std::byte stored[1 << 10];
+  constexpr int64_t kBlock = sizeof(stored) / 2;
+  for (int64_t begin = 0; begin < head.embedding_dim; begin += kBlock) {
+    const int64_t size = std::min<int64_t>(kBlock, head.embedding_dim - begin);
+    StoreNearest(head.weight_dtype, out + begin, size, stored);
+    Widen(head.weight_dtype, stored, size, out + begin);
+  }
 }
 
 }  // namespace myriad

@@ -8,7 +8,8 @@
 namespace myriad {
 
 // The value of a row that was never touched: element d of class c is uniform in +-deviation*sqrt(3) (so its standard deviation is
-// `initial_deviation`), from a counter-based generator of (seed, c, d). The same on every machine, build and thread count.
+// `initial_deviation`), from a counter-based generator of (seed, c, d), rounded to the nearest number of the head's weight_dtype as
+// storing it would. The same on every machine, build and thread count.
 // Writes head.embedding_dim floats to `out`. Thread-safe, no allocation.
 void FillVirtualRow(const HeadSpec& head, int64_t class_id, float* out);
 

@@ -341,7 +341,7 @@ absl::StatusOr<HeadShard::Rows> HeadShard::ReadNow(std::vector<int64_t> class_id
   const int64_t count = class_ids.size();
   rows.class_ids = std::move(class_ids);
   rows.weights = at::empty({count, options_.head.embedding_dim}, at::kFloat);
-  rows.slots = at::empty({count, with_slots ? int64_t{options_.head.embedding_dim} * options_.head.slots_per_row : 0}, at::kFloat);
+  rows.slots = at::empty({count, with_slots ? SlotNumbers(options_.head) : 0}, at::kFloat);
   rows.exists.resize(count);
   rows.last_step.resize(count);
   if (absl::Status status =

@@ -45,7 +45,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   struct Rows {
     std::vector<int64_t> class_ids;
     at::Tensor weights;  // n x D.
-    at::Tensor slots;    // n x (slots * D), or n x 0 where not asked for.
+    at::Tensor slots;    // n x SlotNumbers(), or n x 0 where not asked for.
     std::vector<uint8_t> exists;
     std::vector<int64_t> last_step;
     int64_t committed_steps = 0;  // As of the rows.
@@ -104,7 +104,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // Calls that read or change rows are DATA_LOSS once a step was applied in part only.
   // Reads rows, virtual ones included. Requires: CheckClassIds.
   void Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone done);
-  // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x (slots * D) or 0 x 0 for zeros; both are kept
+  // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x SlotNumbers() or 0 x 0 for zeros; both are kept
   // until `done`. `given_up` is asked when the turn comes: true writes nothing. Errors: RESOURCE_EXHAUSTED, CANCELLED (given up).
   void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done);
   // Between two steps: as RowStore::StoreVirtualRows(), in a head with a folder. Errors: also those of HeadFolder::MarkInUse().

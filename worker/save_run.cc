@@ -9,6 +9,7 @@
 #include "client/file_util.h"
 #include "client/head_rows.h"
 #include "myriad/v1/center_shard.pb.h"
+#include "proto/wire/head_codec.h"
 #include "worker/peer_watch.h"
 
 namespace myriad {
@@ -29,10 +30,13 @@ absl::Status SaveHead(const SavedHead& head, const RunFolder& folder) {
   status = head.catalogue->Save(folder.identities_path(spec.name()));
   if (!status.ok()) return status;
 
+  const absl::StatusOr<HeadSpec> parsed = ParseHeadSpec(spec);
+  if (!parsed.ok()) return parsed.status();
   HeadRowsWriter::Options options;
   options.folder = path;
   options.head = spec.name();
-  options.embedding_dim = spec.embedding_dim();
+  options.embedding_dim = parsed->embedding_dim;
+  options.slot_numbers = static_cast<int>(SlotNumbers(*parsed));
   absl::StatusOr<std::unique_ptr<HeadRowsWriter>> writer = HeadRowsWriter::Create(options);
   if (!writer.ok()) return writer.status();
   int64_t row_count = 0;

@@ -25,6 +25,68 @@ absl::StatusOr<MarginOptions::Kind> ParseGradient(v1::ArcFaceGradient gradient) 
   }
 }
 
+absl::StatusOr<IdleUpdate> ParseIdleUpdate(v1::IdleUpdate idle_update) {
+  switch (idle_update) {
+    case v1::IDLE_UPDATE_UNSPECIFIED:
+    case v1::IDLE_UPDATE_SKIP: return IdleUpdate::kSkip;
+    case v1::IDLE_UPDATE_EXACT: return IdleUpdate::kExact;
+    default: return UnknownValue("training.idle_update", idle_update, "SKIP or EXACT");
+  }
+}
+
+absl::StatusOr<OptimizerOptions> ParseOptimizer(const v1::TrainingSpec& message) {
+  OptimizerOptions optimizer;
+  const auto or_default = [](double value, double fallback) { return value == 0 ? fallback : value; };
+  switch (message.optimizer_case()) {
+    case v1::TrainingSpec::kSgd:
+      optimizer.kind = OptimizerKind::kSgd;
+      optimizer.momentum = message.sgd().momentum();
+      optimizer.weight_decay = message.sgd().weight_decay();
+      optimizer.decoupled_weight_decay = message.sgd().decoupled_weight_decay();
+      optimizer.rate_scale = or_default(message.sgd().rate_scale(), 1.0);
+      return optimizer;
+    case v1::TrainingSpec::kAdamw:
+      optimizer.kind = OptimizerKind::kAdamW;
+      optimizer.beta1 = message.adamw().beta1();
+      optimizer.beta2 = message.adamw().beta2();
+      optimizer.epsilon = or_default(message.adamw().epsilon(), 1e-8);
+      optimizer.weight_decay = message.adamw().weight_decay();
+      optimizer.rate_scale = or_default(message.adamw().rate_scale(), 1.0);
+      return optimizer;
+    case v1::TrainingSpec::kAdagrad:
+      optimizer.kind = OptimizerKind::kAdagrad;
+      optimizer.epsilon = or_default(message.adagrad().epsilon(), 1e-10);
+      optimizer.weight_decay = message.adagrad().weight_decay();
+      optimizer.rate_scale = or_default(message.adagrad().rate_scale(), 1.0);
+      return optimizer;
+    case v1::TrainingSpec::OPTIMIZER_NOT_SET: break;
+  }
+  return absl::InvalidArgumentError("training.optimizer is not set: use sgd, adamw or adagrad");
+}
+
+void SetOptimizer(const OptimizerOptions& optimizer, v1::TrainingSpec* message) {
+  switch (optimizer.kind) {
+    case OptimizerKind::kSgd:
+      message->mutable_sgd()->set_momentum(optimizer.momentum);
+      message->mutable_sgd()->set_weight_decay(optimizer.weight_decay);
+      message->mutable_sgd()->set_decoupled_weight_decay(optimizer.decoupled_weight_decay);
+      message->mutable_sgd()->set_rate_scale(optimizer.rate_scale);
+      break;
+    case OptimizerKind::kAdamW:
+      message->mutable_adamw()->set_beta1(optimizer.beta1);
+      message->mutable_adamw()->set_beta2(optimizer.beta2);
+      message->mutable_adamw()->set_epsilon(optimizer.epsilon);
+      message->mutable_adamw()->set_weight_decay(optimizer.weight_decay);
+      message->mutable_adamw()->set_rate_scale(optimizer.rate_scale);
+      break;
+    case OptimizerKind::kAdagrad:
+      message->mutable_adagrad()->set_epsilon(optimizer.epsilon);
+      message->mutable_adagrad()->set_weight_decay(optimizer.weight_decay);
+      message->mutable_adagrad()->set_rate_scale(optimizer.rate_scale);
+      break;
+  }
+}
+
 absl::StatusOr<Placement> ParsePlacement(v1::Placement placement) {
   switch (placement) {
     case v1::PLACEMENT_UNSPECIFIED:
@@ -49,7 +111,12 @@ absl::StatusOr<HeadSpec> ParseHeadSpec(const v1::HeadSpec& message) {
   head.slot_dtype = *slot_dtype;
   head.seed = message.seed();
   head.initial_deviation = message.initial_deviation() == 0 ? HeadSpec().initial_deviation : message.initial_deviation();
-  head.slots_per_row = 1;  // SgdSlots, the only kind.
+  switch (message.slots_case()) {
+    case v1::HeadSpec::kAdamwSlots: head.slots = OptimizerKind::kAdamW; break;
+    case v1::HeadSpec::kAdagradSlots: head.slots = OptimizerKind::kAdagrad; break;
+    case v1::HeadSpec::kSgdSlots:
+    case v1::HeadSpec::SLOTS_NOT_SET: head.slots = OptimizerKind::kSgd; break;
+  }
   head.partition_count = message.partition_count() == 0 ? HeadSpec().partition_count : message.partition_count();
   if (absl::Status status = Validate(head); !status.ok()) return status;
   return head;
@@ -64,7 +131,11 @@ v1::HeadSpec ToProto(const HeadSpec& head) {
   message.set_slot_dtype(ToProto(head.slot_dtype));
   message.set_seed(head.seed);
   message.set_initial_deviation(head.initial_deviation);
-  message.mutable_sgd_slots();
+  switch (head.slots) {
+    case OptimizerKind::kSgd: message.mutable_sgd_slots(); break;
+    case OptimizerKind::kAdamW: message.mutable_adamw_slots(); break;
+    case OptimizerKind::kAdagrad: message.mutable_adagrad_slots(); break;
+  }
   message.set_partition_count(head.partition_count);
   return message;
 }
@@ -113,11 +184,12 @@ absl::StatusOr<TrainingSpec> ParseTrainingSpec(const v1::TrainingSpec& message, 
       return absl::InvalidArgumentError("training.sampler is not set: use uniform, all, all_sample, positives_only, pool or block");
   }
   training.sampler.seed = message.sampling_seed();
-  if (message.optimizer_case() != v1::TrainingSpec::kSgd) return absl::InvalidArgumentError("training.optimizer is not set: use sgd");
-  training.optimizer.momentum = message.sgd().momentum();
-  training.optimizer.weight_decay = message.sgd().weight_decay();
-  training.optimizer.decoupled_weight_decay = message.sgd().decoupled_weight_decay();
-  training.optimizer.rate_scale = message.sgd().rate_scale() == 0 ? 1.0 : message.sgd().rate_scale();
+  const absl::StatusOr<OptimizerOptions> optimizer = ParseOptimizer(message);
+  if (!optimizer.ok()) return optimizer.status();
+  training.optimizer = *optimizer;
+  const absl::StatusOr<IdleUpdate> idle_update = ParseIdleUpdate(message.idle_update());
+  if (!idle_update.ok()) return idle_update.status();
+  training.optimizer.idle_update = *idle_update;
   const absl::StatusOr<Placement> placement = ParsePlacement(message.placement());
   if (!placement.ok()) return placement.status();
   training.placement = *placement;
@@ -152,10 +224,8 @@ v1::TrainingSpec ToProto(const TrainingSpec& training) {
     case SamplerOptions::Kind::kBlock: message.mutable_block()->set_sample_count(training.sampler.sample_count); break;
   }
   message.set_sampling_seed(training.sampler.seed);
-  message.mutable_sgd()->set_momentum(training.optimizer.momentum);
-  message.mutable_sgd()->set_weight_decay(training.optimizer.weight_decay);
-  message.mutable_sgd()->set_decoupled_weight_decay(training.optimizer.decoupled_weight_decay);
-  message.mutable_sgd()->set_rate_scale(training.optimizer.rate_scale);
+  SetOptimizer(training.optimizer, &message);
+  message.set_idle_update(training.optimizer.idle_update == IdleUpdate::kExact ? v1::IDLE_UPDATE_EXACT : v1::IDLE_UPDATE_SKIP);
   message.set_placement(training.placement == Placement::kWorker ? v1::PLACEMENT_WORKER : v1::PLACEMENT_SHARD);
   return message;
 }

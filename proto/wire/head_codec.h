@@ -12,7 +12,7 @@
 namespace myriad {
 
 // Messages <-> value types. Parsing fills in the defaults that the .proto names and validates: INVALID_ARGUMENT names field, value and
-// range. An enum value that this version does not know is refused, never taken for a default. UNIMPLEMENTED as Validate(HeadSpec).
+// range. An enum value that this version does not know is refused, never taken for a default.
 absl::StatusOr<HeadSpec> ParseHeadSpec(const v1::HeadSpec& message);
 v1::HeadSpec ToProto(const HeadSpec& head);
 

@@ -22,7 +22,7 @@ namespace myriad {
 
 // Rows that fit a message of a stream, 1 MiB of weights and slots; at least one.
 inline int64_t RowsPerMessage(const HeadSpec& head, bool with_slots) {
-  const int64_t row_bytes = int64_t{4} * head.embedding_dim * (with_slots ? 1 + head.slots_per_row : 1);
+  const int64_t row_bytes = int64_t{4} * (head.embedding_dim + (with_slots ? SlotNumbers(head) : 0));
   return std::max<int64_t>(1, (int64_t{1} << 20) / row_bytes);
 }
 

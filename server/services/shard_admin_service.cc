@@ -186,7 +186,7 @@ grpc::ServerUnaryReactor* ShardAdminService::WriteRows(grpc::CallbackServerConte
   absl::StatusOr<at::Tensor> centers = ViewMatrix(request->centers(), spec.embedding_dim, "centers");
   if (!centers.ok()) return FinishNow(context, centers.status());
   absl::StatusOr<at::Tensor> slots = at::empty({0, 0}, at::kFloat);
-  if (request->has_slots()) slots = ViewMatrix(request->slots(), int64_t{spec.embedding_dim} * spec.slots_per_row, "slots");
+  if (request->has_slots()) slots = ViewMatrix(request->slots(), SlotNumbers(spec), "slots");
   if (!slots.ok()) return FinishNow(context, slots.status());
   const int64_t rows = class_ids->size();
   if (centers->size(0) != rows || (request->has_slots() && slots->size(0) != rows)) {

@@ -30,12 +30,12 @@ StepCall CallOf(const v1::StepKey& key, int rank) {
   return call;
 }
 
-void SetLearningRate(double learning_rate, const SgdOptions& sgd, StepCall* call) {
+void SetLearningRate(double learning_rate, const OptimizerOptions& optimizer, StepCall* call) {
   call->has_learning_rate = true;
   call->learning_rate = learning_rate;
-  if (!IsUsableRate(sgd, learning_rate)) {
+  if (!IsUsableRate(optimizer, learning_rate)) {
     call->invalid = absl::InvalidArgumentError(absl::StrCat("rank ", call->rank, ": learning_rate ", learning_rate, " with rate_scale ",
-                                                            sgd.rate_scale, " is not a number >= 0 that is finite in float32"));
+                                                            optimizer.rate_scale, " is not a number >= 0 that is finite in float32"));
   }
 }
 
@@ -162,6 +162,9 @@ absl::StatusOr<SessionOptions> ParseSession(const v1::OpenHeadRequest& request, 
   absl::StatusOr<TrainingSpec> training = ParseTrainingSpec(request.training(), head);
   if (!training.ok()) return training.status();
   session.training = *std::move(training);
+  if (session.training.optimizer.idle_update == IdleUpdate::kExact) {
+    return absl::UnimplementedError("training.idle_update is exact; rows of this server are not caught up yet");
+  }
   session.incarnation = request.incarnation();
   session.shard_index = request.shard_index();
   session.shard_addresses.assign(request.shard_addresses().begin(), request.shard_addresses().end());

@@ -192,7 +192,7 @@ absl::Status ShardStepWork::Settle(bool last) {
   if (!evaluate_) {
     share_->AccumulateRowGradients(*merged_, labels_.size());
     if (last) {
-      share_->ApplySgd(options_.training.optimizer, learning_rate_, pinned_.weights, pinned_.slots);
+      share_->Apply(options_.training.optimizer, learning_rate_, pinned_.weights, pinned_.slots);
       store_->Commit(step_);
       RecordPositives(options_, partitions_, step_, labels_);
       pinned_ = {};

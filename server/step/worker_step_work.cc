@@ -1,6 +1,7 @@
 #include "server/step/worker_step_work.h"
 
 #include <cstring>
+#include <variant>
 
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
@@ -133,11 +134,15 @@ std::vector<RankReply> WorkerStepWork::FetchReplies() const {
 void WorkerStepWork::Apply() {
   const int64_t dim = options_.head.embedding_dim;
   const float* gradients = gradients_.const_data_ptr<float>();
-  at::parallel_for(0, rows_.class_ids.size(), kRowGrain, [&](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      SgdUpdateRow(options_.training.optimizer, learning_rate_, dim, gradients + row * dim, pinned_.weights[row], pinned_.slots[row]);
-    }
-  });
+  std::visit(
+      [&](const auto& step) {
+        at::parallel_for(0, rows_.class_ids.size(), kRowGrain, [&](int64_t first, int64_t last) {
+          for (int64_t row = first; row < last; ++row) {
+            UpdateRow(step, gradients + row * dim, dim, pinned_.weights[row], pinned_.slots[row]);
+          }
+        });
+      },
+      MakeOptimizerStep(options_.training.optimizer, learning_rate_));
   store_->Commit(step_);
   RecordPositives(options_, partitions_, step_, *labels_);
   pinned_ = {};

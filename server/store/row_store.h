@@ -11,7 +11,7 @@
 
 namespace myriad {
 
-// The rows of one head that one shard keeps: D weights and slots * D optimizer slots each, float32, addressed by class id. The seam that
+// The rows of one head that one shard keeps: D weights and SlotNumbers() slot numbers each, float32, addressed by class id. The seam that
 // the tiers stand behind. A row that was never written is virtual: its value is a pure function of (seed, class id), and it takes no
 // memory.
 //
@@ -49,7 +49,7 @@ class RowStore {
   // Ends the pin; rows that were virtual are virtual again. Does nothing without a pin. Requires: existing rows were not changed.
   virtual void Unpin() = 0;
 
-  // Copies rows, D floats each, to `weights` (and slots * D each to `slots` unless it is nullptr) in the order of `class_ids`. Virtual
+  // Copies rows, D floats each, to `weights` (and SlotNumbers() each to `slots` unless it is nullptr) in the order of `class_ids`. Virtual
   // rows have their value, zero slots, exists 0 and last_step -1. `exists` and `last_step` may be nullptr.
   // Errors: UNAVAILABLE, DATA_LOSS as Pin().
   virtual absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists,

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "head/virtual_rows.h"
 
 namespace myriad {
 namespace {
@@ -36,7 +37,7 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       codec_(options.head),
       limits_(options.head.name, options.max_rows, options.available_memory),
       dim_(options.head.embedding_dim),
-      slot_floats_(dim_ * options.head.slots_per_row),
+      slot_floats_(SlotNumbers(options.head)),
       presence_(std::move(presence)),
       stored_(cold == nullptr ? nullptr : std::make_unique<StoredRows>(std::move(cold), codec_.record_bytes(), options.queue_records)),
       hot_(codec_.record_bytes()),
@@ -333,7 +334,7 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
       } else if (stored) {
         elsewhere[i] = 1;
       } else {
-        codec_.FillVirtual(class_ids[i], weights + i * dim_);
+        FillVirtualRow(options_.head, class_ids[i], weights + i * dim_);
         if (row_slots != nullptr) std::memset(row_slots, 0, slot_floats_ * sizeof(float));
       }
     }

@@ -68,7 +68,7 @@ struct Timing {
 
 // Weights after one plain SGD step (no momentum before) in float64, for the rows given.
 at::Tensor PlainStep(const at::Tensor& w, const at::Tensor& x, const std::vector<int32_t>& targets, const MarginOptions& margin,
-                     const SgdOptions& sgd, double rate, at::Tensor* embedding_gradients) {
+                     const OptimizerOptions& sgd, double rate, at::Tensor* embedding_gradients) {
   const int64_t batch = x.size(0);
   const at::Tensor w_norm = w.norm(2, {1}, true), x_norm = x.norm(2, {1}, true);
   const at::Tensor u = w / w_norm, e = x / x_norm;
@@ -109,7 +109,7 @@ int Main(int argc, char** argv) {
   SoftmaxShare::Options options;
   options.embedding_dim = dim;
   SoftmaxShare share(options);
-  const SgdOptions sgd;
+  const OptimizerOptions sgd;
   std::vector<int64_t> records(record_count);
   for (int64_t r = 0; r < record_count; ++r) records[r] = r;
   std::vector<const float*> row_pointers(rows);
@@ -132,7 +132,7 @@ int Main(int argc, char** argv) {
   };
 
   Timing set_rows{"SetRows", {}, {}}, forward{"Forward", {}, {}}, embedding_gradients{"EmbeddingGradients", {}, {}},
-      row_gradients{"AccumulateRowGradients", {}, {}}, apply{"ApplySgd", {}, {}}, whole{"whole step", {}, {}},
+      row_gradients{"AccumulateRowGradients", {}, {}}, apply{"Apply", {}, {}}, whole{"whole step", {}, {}},
       products{"three at::mm", {}, {}}, virtual_rows{"virtual rows", {}, {}}, draw{"DrawStepRows", {}, {}};
   const at::Tensor unit_rows = at::randn({rows, dim});
   at::Tensor logits = at::empty({rows, batch}), u = at::empty({batch, dim}), h = at::empty({rows, dim});
@@ -157,7 +157,7 @@ int Main(int argc, char** argv) {
       const MergedDenominators merged = *MergeShares({*denominators}, batch);
       embedding_gradients.Time([&] { dx = share.EmbeddingGradients(merged, batch); });
       row_gradients.Time([&] { share.AccumulateRowGradients(merged, batch); });
-      apply.Time([&] { share.ApplySgd(sgd, 0.1, weights, momentum); });
+      apply.Time([&] { share.Apply(sgd, 0.1, weights, momentum); });
     });
     if (step == -2) {
       at::Tensor expected_dx;

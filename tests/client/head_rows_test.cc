@@ -39,7 +39,7 @@ TEST(HeadRowsTest, AnyOrderInAnyBufferIsFoundByClass) {
     std::vector<int64_t> ids(1000);
     for (int i = 0; i < 1000; ++i) ids[i] = int64_t{3} * i;
     std::shuffle(ids.begin(), ids.end(), std::mt19937(5));
-    auto writer = HeadRowsWriter::Create({dir.path(), "faces", dim, 1, buffer_bytes});
+    auto writer = HeadRowsWriter::Create({dir.path(), "faces", dim, dim, buffer_bytes});
     ASSERT_TRUE(writer.ok()) << writer.status();
     for (size_t begin = 0; begin < ids.size();) {
       const size_t end = std::min(ids.size(), begin + 1 + begin % 97);
@@ -54,7 +54,7 @@ TEST(HeadRowsTest, AnyOrderInAnyBufferIsFoundByClass) {
     EXPECT_EQ((*reader)->committed_steps(), 42);
     EXPECT_EQ((*reader)->row_count(), 1000);
     EXPECT_EQ((*reader)->embedding_dim(), dim);
-    EXPECT_EQ((*reader)->slots_per_row(), 1);
+    EXPECT_EQ((*reader)->slot_numbers(), dim);
     for (int64_t id = -1; id < 3001; ++id) {
       const auto row = (*reader)->Find(id);
       ASSERT_EQ(row.has_value(), id >= 0 && id < 3000 && id % 3 == 0) << id;
@@ -75,14 +75,14 @@ TEST(HeadRowsTest, AHeadWithoutRowsAndOneWithoutSlotsAreFiles) {
   auto reader = HeadRowsReader::Open(dir.path());
   ASSERT_TRUE(reader.ok()) << reader.status();
   EXPECT_EQ((*reader)->row_count(), 0);
-  EXPECT_EQ((*reader)->slots_per_row(), 0);
+  EXPECT_EQ((*reader)->slot_numbers(), 0);
   EXPECT_FALSE((*reader)->Find(0).has_value());
 }
 
 TEST(HeadRowsTest, ARowThatComesTwiceIsRefusedAndNoFileIsLeft) {
   for (const int64_t buffer_bytes : {int64_t{0}, int64_t{1} << 20}) {
     TempDir dir;
-    auto writer = HeadRowsWriter::Create({dir.path(), "faces", 2, 1, buffer_bytes});
+    auto writer = HeadRowsWriter::Create({dir.path(), "faces", 2, 2, buffer_bytes});
     ASSERT_TRUE(writer.ok());
     ASSERT_TRUE(AppendRows({4, 9}, 2, 1, writer->get()).ok());
     ASSERT_TRUE(AppendRows({9}, 2, 1, writer->get()).ok());
@@ -95,7 +95,7 @@ TEST(HeadRowsTest, ARowThatComesTwiceIsRefusedAndNoFileIsLeft) {
 
 TEST(HeadRowsTest, RowsOfAnotherWidthAreRefused) {
   TempDir dir;
-  auto writer = HeadRowsWriter::Create({dir.path(), "faces", 3, 1});
+  auto writer = HeadRowsWriter::Create({dir.path(), "faces", 3, 3});
   ASSERT_TRUE(writer.ok());
   EXPECT_EQ(AppendRows({1}, 2, 1, writer->get()).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(AppendRows({-1}, 3, 1, writer->get()).code(), absl::StatusCode::kInvalidArgument);

@@ -58,6 +58,7 @@ TEST(JobConfigTest, TheSmallestJobGetsEveryDefaultThatTheCommentsPromise) {
       rate_scale: 1
     }
     placement: PLACEMENT_SHARD
+    idle_update: IDLE_UPDATE_SKIP
   }
   loss_weight: 1
 }
@@ -142,6 +143,21 @@ TEST(JobConfigTest, DefaultsOfOneofMembersFillInWhatTheJobLeavesOpen) {
   EXPECT_EQ(config.heads(0).training().sgd().momentum(), 0.9);
   EXPECT_EQ(config.heads(0).training().sgd().rate_scale(), 2.0);
   EXPECT_EQ(config.backbone().iresnet().depth(), 50);
+  const JobConfig others = Filled(R"(
+    heads { spec { name: "a" } training { adamw {} } }
+    heads { spec { name: "b" } training { adagrad { rate_scale: 2 } } }
+    datasets { path: "d" head: "a" }
+    datasets { path: "e" head: "b" }
+    backbone { iresnet {} })");
+  EXPECT_TRUE(others.heads(0).spec().has_adamw_slots());
+  EXPECT_EQ(others.heads(0).training().adamw().beta1(), 0.9);
+  EXPECT_EQ(others.heads(0).training().adamw().beta2(), 0.999);
+  EXPECT_EQ(others.heads(0).training().adamw().epsilon(), 1e-8);
+  EXPECT_EQ(others.heads(0).training().adamw().weight_decay(), 0.01);
+  EXPECT_EQ(others.heads(0).training().adamw().rate_scale(), 1.0);
+  EXPECT_TRUE(others.heads(1).spec().has_adagrad_slots());
+  EXPECT_EQ(others.heads(1).training().adagrad().epsilon(), 1e-10);
+  EXPECT_EQ(others.heads(1).training().adagrad().rate_scale(), 2.0);
   EXPECT_EQ(config.heads(0).spec().embedding_dim(), 512);
   EXPECT_EQ(config.schedule().polynomial().power(), 2.0);
 }
@@ -210,10 +226,12 @@ TEST(JobConfigTest, FieldsThatDoNotFitEachOtherAreNamed) {
       {head + data + net + "verifications {}", "verifications[0].path is empty"},
       {head + data + net + "verifications { path: \"x/v\" } verifications { path: \"y/v\" }", "verifications[1].name is v"},
       {"heads { spec { name: \"a\" partition_count: 8 } } " + data + net, "heads[0].spec.partition_count is 8"},
-      {"heads { spec { name: \"a\" weight_dtype: DATA_TYPE_BFLOAT16 } } " + data + net, "heads[0].spec.weight_dtype"},
       {head + data + net + "local { memory: '2 GB' }",
        "local.memory is 2 GB; it must be a number of bytes, or of KiB, MiB, GiB or TiB: 2GiB"},
       {head + data + net + "local { memory: '-1' }", "local.memory is -1;"},
+      {"heads { spec { name: \"a\" sgd_slots {} } training { adagrad {} } } " + data + net, "heads[0].training.optimizer is adagrad"},
+      {"heads { spec { name: \"a\" } training { adamw {} idle_update: IDLE_UPDATE_EXACT } } " + data + net,
+       "heads[0].training.idle_update is exact"},
       {head + data + net + "training { precision: 9 }", "training.precision is 9, not one of PRECISION_FLOAT32, PRECISION_BFLOAT16"},
   };
   for (const auto& [text, message] : cases) {

@@ -88,13 +88,13 @@ TEST(ProjectRowTest, LeavesWhatIsAcrossTheRow) {
   }
 }
 
-// Ten updates against the formula of SgdOptions in float64.
+// Ten updates against the formula of OptimizerOptions in float64.
 TEST(SgdTest, MovesAsTheFormulaSays) {
   std::mt19937 rng(3);
   for (bool decoupled : {false, true}) {
     for (int dim : kDims) {
       SCOPED_TRACE(absl::StrCat("dim ", dim, decoupled ? ", decoupled" : ""));
-      SgdOptions sgd;
+      OptimizerOptions sgd;
       sgd.weight_decay = 0.05;
       sgd.decoupled_weight_decay = decoupled;
       sgd.rate_scale = 2.0;
@@ -103,7 +103,7 @@ TEST(SgdTest, MovesAsTheFormulaSays) {
       for (int step = 0; step < 10; ++step) {
         const std::vector<float> gradient = Random(rng, dim, 1.0f);
         const double learning_rate = 0.01 * (step + 1), rate = 2.0 * learning_rate;
-        SgdUpdateRow(sgd, learning_rate, dim, gradient.data(), weights.data(), momentum.data());
+        UpdateRow(MakeSgdStep(sgd, learning_rate), gradient.data(), dim, weights.data(), momentum.data());
         for (int d = 0; d < dim; ++d) {
           v[d] = 0.9 * v[d] + gradient[d] + (decoupled ? 0.0 : 0.05 * w[d]);
           w[d] -= rate * (v[d] + (decoupled ? 0.05 * w[d] : 0.0));
@@ -115,37 +115,6 @@ TEST(SgdTest, MovesAsTheFormulaSays) {
       }
     }
   }
-}
-
-TEST(SgdTest, TheFusedPassIsProjectionThenUpdate) {
-  std::mt19937 rng(4);
-  SgdOptions sgd;
-  const SgdStep step = MakeSgdStep(sgd, 0.1);
-  for (int dim : kDims) {
-    SCOPED_TRACE(dim);
-    std::vector<float> weights = Random(rng, dim, 0.5f), momentum = Random(rng, dim, 0.1f), unit(dim);
-    const std::vector<float> gradient = Random(rng, dim, 1.0f);
-    const NormalizedRow normalized = NormalizeRow(weights.data(), dim, unit.data());
-    std::vector<float> projected = gradient, plain_weights = weights, plain_momentum = momentum;
-    ProjectRow(unit.data(), normalized.inverse_norm, dim, projected.data());
-    SgdRow(step, projected.data(), dim, plain_weights.data(), plain_momentum.data());
-    ProjectAndSgdRow(step, gradient.data(), normalized.inverse_norm, dim, weights.data(), momentum.data());
-    const float tolerance = 2e-6f * (1.0f + normalized.inverse_norm);
-    for (int d = 0; d < dim; ++d) {
-      ASSERT_NEAR(weights[d], plain_weights[d], tolerance);
-      ASSERT_NEAR(momentum[d], plain_momentum[d], tolerance);
-    }
-  }
-}
-
-// A degenerate row's gradient is 0, but momentum and decay go on.
-TEST(SgdTest, DegenerateRowsStillDecay) {
-  SgdOptions sgd;
-  std::vector<float> weights(8, 1e-14f), momentum(8, 1.0f);
-  const std::vector<float> gradient(8, 3.0f);
-  ProjectAndSgdRow(MakeSgdStep(sgd, 0.1), gradient.data(), 0.0f, 8, weights.data(), momentum.data());
-  EXPECT_FLOAT_EQ(momentum[0], 0.9f);
-  EXPECT_FLOAT_EQ(weights[0], -0.09f);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ std::vector<float> RandomNormal(std::mt19937& rng, int64_t n, double deviation) 
   return values;
 }
 
-ShareHarness::ShareHarness(const SoftmaxShare::Options& options, const SgdOptions& sgd, const std::vector<int>& share_of_class,
+ShareHarness::ShareHarness(const SoftmaxShare::Options& options, const OptimizerOptions& sgd, const std::vector<int>& share_of_class,
                            int share_count, uint32_t seed)
     : options_(options), sgd_(sgd), share_of_class_(share_of_class) {
   std::mt19937 rng(seed);
@@ -74,7 +74,7 @@ ShareHarness::Outcome ShareHarness::Step(absl::Span<const int64_t> class_ids, ab
       weights.push_back(weights_[class_id].data());
       momentum.push_back(momentum_[class_id].data());
     }
-    shares_[k]->ApplySgd(sgd_, learning_rate, weights, momentum);
+    shares_[k]->Apply(sgd_, learning_rate, weights, momentum);
   }
   if (outcome.merged.target_count > 0) outcome.loss = outcome.merged.loss_sum / static_cast<double>(outcome.merged.target_count);
   return outcome;

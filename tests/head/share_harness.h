@@ -23,7 +23,7 @@ class ShareHarness {
   };
 
   // `share_of_class[c]` in [0, share_count) owns class c. Rows are normal with deviation 0.01 unless set.
-  ShareHarness(const SoftmaxShare::Options& options, const SgdOptions& sgd, const std::vector<int>& share_of_class, int share_count,
+  ShareHarness(const SoftmaxShare::Options& options, const OptimizerOptions& sgd, const std::vector<int>& share_of_class, int share_count,
                uint32_t seed);
 
   // A step in chunks that end at the samples `chunk_ends` (the last is B). Fails the test on any error.
@@ -36,7 +36,7 @@ class ShareHarness {
 
  private:
   const SoftmaxShare::Options options_;
-  const SgdOptions sgd_;
+  const OptimizerOptions sgd_;
   const std::vector<int> share_of_class_;
   std::vector<std::unique_ptr<SoftmaxShare>> shares_;
   std::vector<std::vector<float>> weights_, momentum_;

@@ -86,7 +86,7 @@ double Largest(const std::vector<double>& values) {
 TEST_P(SoftmaxShareOracleTest, TenStepsMatchFloat64) {
   const Case& c = GetParam();
   std::mt19937 rng(17);
-  SgdOptions sgd;
+  OptimizerOptions sgd;
   sgd.decoupled_weight_decay = c.decoupled_weight_decay;
   sgd.rate_scale = 0.5;
   SoftmaxShare::Options options;
@@ -142,10 +142,10 @@ TEST_P(SoftmaxShareOracleTest, TenStepsMatchFloat64) {
     for (int64_t id = 0; id < c.class_count; ++id) {
       const TrainingOracle::Row& row = oracle.RowOf(id);
       largest_weight = std::max(largest_weight, Largest(row.weights));
-      largest_momentum = std::max(largest_momentum, Largest(row.momentum));
+      largest_momentum = std::max(largest_momentum, Largest(row.slots));
       for (int d = 0; d < c.dim; ++d) {
         worst_weight = std::max(worst_weight, std::abs(shards.weights(id)[d] - row.weights[d]));
-        worst_momentum = std::max(worst_momentum, std::abs(shards.momentum(id)[d] - row.momentum[d]));
+        worst_momentum = std::max(worst_momentum, std::abs(shards.momentum(id)[d] - row.slots[d]));
       }
     }
     EXPECT_LE(worst_weight, 1e-5 * largest_weight);

@@ -69,7 +69,7 @@ Trained Train(const SoftmaxShare::Options& options, int64_t rows, int64_t batch,
     trained.loss = merged->loss_sum;
     trained.embedding_gradients = share.EmbeddingGradients(*merged, batch);
     share.AccumulateRowGradients(*merged, batch);
-    share.ApplySgd(SgdOptions(), 0.1, MutablePointers(trained.weights), MutablePointers(trained.momentum));
+    share.Apply(OptimizerOptions(), 0.1, MutablePointers(trained.weights), MutablePointers(trained.momentum));
   }
   return trained;
 }
@@ -139,7 +139,7 @@ TEST(SoftmaxShareTest, RowGradientsAreTheOraclesAndWhatSgdApplies) {
   std::vector<int64_t> class_ids(rows), labels;
   std::iota(class_ids.begin(), class_ids.end(), 0);
   for (int32_t target : targets) labels.push_back(target < 0 ? 1'000'000 : target);
-  TrainingOracle oracle(dim, Options(dim).margin, SgdOptions(), nullptr);
+  TrainingOracle oracle(dim, Options(dim).margin, OptimizerOptions(), nullptr);
   for (int64_t j = 0; j < rows; ++j) oracle.SetRow(j, absl::MakeConstSpan(weights.const_data_ptr<float>() + j * dim, dim), {});
   std::vector<double> expected;
   oracle.Evaluate(class_ids, absl::MakeConstSpan(x.const_data_ptr<float>(), batch * dim), labels, &expected);
@@ -161,10 +161,10 @@ TEST(SoftmaxShareTest, RowGradientsAreTheOraclesAndWhatSgdApplies) {
     EXPECT_LE((gradients.to(at::kDouble) - reference).abs().max().item<double>(), 1e-5 * reference.abs().max().item<double>());
     if (!from_tensor) continue;
     at::Tensor moved = weights.clone(), moved_momentum = momentum.clone();
-    share.ApplySgd(SgdOptions(), 0.1, MutablePointers(moved), MutablePointers(moved_momentum));
+    share.Apply(OptimizerOptions(), 0.1, MutablePointers(moved), MutablePointers(moved_momentum));
     for (int64_t j = 0; j < rows; ++j) {
-      SgdUpdateRow(SgdOptions(), 0.1, dim, gradients.const_data_ptr<float>() + j * dim, weights.mutable_data_ptr<float>() + j * dim,
-                   momentum.mutable_data_ptr<float>() + j * dim);
+      UpdateRow(MakeSgdStep(OptimizerOptions(), 0.1), gradients.const_data_ptr<float>() + j * dim, dim,
+                weights.mutable_data_ptr<float>() + j * dim, momentum.mutable_data_ptr<float>() + j * dim);
     }
     EXPECT_TRUE(at::allclose(moved, weights, 1e-5, 1e-6));
     EXPECT_TRUE(at::allclose(moved_momentum, momentum, 1e-4, 1e-5));
@@ -224,7 +224,7 @@ TEST(SoftmaxShareTest, CallsThatDoNotFitAreRefused) {
   EXPECT_EQ(share.Forward(x, std::vector<int32_t>{-1, 3}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(share.Forward(x, std::vector<int32_t>{-2, 0}).status().code(), absl::StatusCode::kInvalidArgument);
   ASSERT_TRUE(share.Forward(x, std::vector<int32_t>{-1, 0}).ok());
-  share.ApplySgd(SgdOptions(), 0.1, MutablePointers(weights), MutablePointers(momentum));
+  share.Apply(OptimizerOptions(), 0.1, MutablePointers(weights), MutablePointers(momentum));
   EXPECT_EQ(share.Forward(x, std::vector<int32_t>{-1, 0}).status().code(), absl::StatusCode::kFailedPrecondition)
       << "the rows moved since SetRows";
 }
@@ -271,7 +271,7 @@ TEST(SoftmaxShareTest, NoRowsGiveAnEmptyShare) {
     EXPECT_EQ(share.EmbeddingGradients(merged, 3).abs().max().item<float>(), 0.0f);
     share.AccumulateRowGradients(merged, 3);
     EXPECT_EQ(share.RowGradients().numel(), 0);
-    share.ApplySgd(SgdOptions(), 0.1, {}, {});
+    share.Apply(OptimizerOptions(), 0.1, {}, {});
   }
 }
 

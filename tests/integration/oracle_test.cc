@@ -116,10 +116,27 @@ TEST_P(OracleTest, TenStepsOverThePositivesAlone) { ExpectEqualsOracle(512, ArcF
 
 TEST_P(OracleTest, DecoupledDecayAndTheHeadsOwnRate) {
   OracleRun run = MakeRun(512, CosFace(), SamplerOptions::Kind::kUniform, GetParam().placement, GetParam().rank_count);
-  run.training.optimizer = {/*momentum=*/0.8, /*weight_decay=*/0.01, /*decoupled_weight_decay=*/true, /*rate_scale=*/2.5};
+  run.training.optimizer = {OptimizerKind::kSgd, /*momentum=*/0.8, /*weight_decay=*/0.01, /*decoupled_weight_decay=*/true,
+                            /*rate_scale=*/2.5};
   const std::unique_ptr<RankThreads> ranks = OpenRanks(run, cluster_);
   ASSERT_NE(ranks, nullptr);
   ExpectRunEqualsOracle(run, ranks.get());
+}
+
+// With a small epsilon these divide gradients by their own size, and make a step of what is only rounding in a gradient near 0.
+TEST_P(OracleTest, AdamWAndAdagrad) {
+  for (OptimizerKind kind : {OptimizerKind::kAdamW, OptimizerKind::kAdagrad}) {
+    OracleRun run = MakeRun(128, ArcFace(), SamplerOptions::Kind::kUniform, GetParam().placement, GetParam().rank_count);
+    absl::StrAppend(&run.head.name, "-o", static_cast<int>(kind));
+    run.head.slots = kind;
+    run.training.optimizer.kind = kind;
+    run.training.optimizer.epsilon = 0.1;
+    run.training.optimizer.weight_decay = 0.01;
+    run.training.optimizer.rate_scale = 0.1;
+    const std::unique_ptr<RankThreads> ranks = OpenRanks(run, cluster_);
+    ASSERT_NE(ranks, nullptr);
+    ExpectRunEqualsOracle(run, ranks.get());
+  }
 }
 
 TEST_P(OracleTest, AStepWithoutASampleCommitsWithLossZero) {

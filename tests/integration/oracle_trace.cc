@@ -111,17 +111,18 @@ void ExpectRunEqualsOracle(const OracleRun& run, RankThreads* ranks) {
     ASSERT_TRUE(rows.ok()) << rows.status();
     ASSERT_EQ(rows->size(), used.size());
     Difference weights;
-    Difference momentum;
+    std::vector<Difference> slots((SlotNumbers(run.head) + dim - 1) / dim);  // Numbers of one scale each.
     for (const auto& [id, row] : *rows) {
       ASSERT_EQ(used.count(id), 1u) << "class " << id << " exists but was never used";
       const TrainingOracle::Row& expected_row = oracle->RowOf(id);
       for (int d = 0; d < dim; ++d) {
         weights.Add(row.weights[d], expected_row.weights[d]);
-        momentum.Add(row.slots[d], expected_row.momentum[d]);
       }
+      ASSERT_EQ(row.slots.size(), expected_row.slots.size());
+      for (size_t i = 0; i < row.slots.size(); ++i) slots[i / dim].Add(row.slots[i], expected_row.slots[i]);
     }
     weights.Expect("W");
-    momentum.Expect("momentum");
+    for (size_t i = 0; i < slots.size(); ++i) slots[i].Expect(absl::StrCat("slot ", i));
     if (run.restart_each_step) {
       oracle = make_oracle();
       for (const auto& [id, row] : *rows) oracle->SetRow(id, row.weights, row.slots);

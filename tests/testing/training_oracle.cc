@@ -52,14 +52,14 @@ std::pair<double, double> TargetLogit(const MarginOptions& margin, double c) {
 
 }  // namespace
 
-TrainingOracle::TrainingOracle(int dim, const MarginOptions& margin, const SgdOptions& sgd, InitialRow initial_row)
-    : dim_(dim), margin_(margin), sgd_(sgd), initial_row_(std::move(initial_row)) {}
+TrainingOracle::TrainingOracle(int dim, const MarginOptions& margin, const OptimizerOptions& optimizer, InitialRow initial_row)
+    : dim_(dim), margin_(margin), optimizer_(optimizer), initial_row_(std::move(initial_row)) {}
 
-void TrainingOracle::SetRow(int64_t class_id, absl::Span<const float> weights, absl::Span<const float> momentum) {
+void TrainingOracle::SetRow(int64_t class_id, absl::Span<const float> weights, absl::Span<const float> slots) {
   Row& row = rows_[class_id];
   row.weights.assign(weights.begin(), weights.end());
-  row.momentum.assign(momentum.begin(), momentum.end());
-  row.momentum.resize(dim_, 0.0);
+  row.slots.assign(slots.begin(), slots.end());
+  row.slots.resize(optimizer_.kind == OptimizerKind::kAdamW ? 2 * dim_ + 1 : dim_, 0.0);
 }
 
 const TrainingOracle::Row& TrainingOracle::RowOf(int64_t class_id) {
@@ -132,23 +132,45 @@ TrainingOracle::Result TrainingOracle::Step(absl::Span<const int64_t> class_ids,
                                             absl::Span<const int64_t> labels, double learning_rate) {
   std::vector<double> gradients;
   Result result = Evaluate(class_ids, embeddings, labels, &gradients);
-  const double rate = learning_rate * sgd_.rate_scale;
   for (size_t j = 0; j < class_ids.size(); ++j) {
-    Row& row = rows_[class_ids[j]];
-    for (int d = 0; d < dim_; ++d) {
-      double& w = row.weights[d];
-      double& v = row.momentum[d];
-      const double g = gradients[j * dim_ + d];
-      if (sgd_.decoupled_weight_decay) {
-        v = sgd_.momentum * v + g;
-        w -= rate * (v + sgd_.weight_decay * w);
-      } else {
-        v = sgd_.momentum * v + g + sgd_.weight_decay * w;
-        w -= rate * v;
+    Move(learning_rate * optimizer_.rate_scale, gradients.data() + j * dim_, &rows_[class_ids[j]]);
+  }
+  return result;
+}
+
+void TrainingOracle::Move(double rate, const double* gradient, Row* row) const {
+  const OptimizerOptions& o = optimizer_;
+  if (o.kind == OptimizerKind::kAdamW) row->slots[2 * dim_] += 1.0;
+  for (int d = 0; d < dim_; ++d) {
+    double& w = row->weights[d];
+    const double g = gradient[d];
+    switch (o.kind) {
+      case OptimizerKind::kSgd: {
+        double& v = row->slots[d];
+        v = o.momentum * v + g + (o.decoupled_weight_decay ? 0.0 : o.weight_decay * w);
+        w -= rate * (v + (o.decoupled_weight_decay ? o.weight_decay * w : 0.0));
+        break;
+      }
+      case OptimizerKind::kAdamW: {
+        double& m = row->slots[d];
+        double& v = row->slots[dim_ + d];
+        const double t = row->slots[2 * dim_];
+        w -= rate * o.weight_decay * w;
+        m = o.beta1 * m + (1.0 - o.beta1) * g;
+        v = o.beta2 * v + (1.0 - o.beta2) * g * g;
+        const double m_hat = m / (1.0 - std::pow(o.beta1, t)), v_hat = v / (1.0 - std::pow(o.beta2, t));
+        w -= rate * m_hat / (std::sqrt(v_hat) + o.epsilon);
+        break;
+      }
+      case OptimizerKind::kAdagrad: {
+        double& sum = row->slots[d];
+        const double h = g + o.weight_decay * w;
+        sum += h * h;
+        w -= rate * h / (std::sqrt(sum) + o.epsilon);
+        break;
       }
     }
   }
-  return result;
 }
 
 }  // namespace myriad

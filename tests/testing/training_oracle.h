@@ -17,9 +17,9 @@ class TrainingOracle {
  public:
   struct Row {
     std::vector<double> weights;
-    std::vector<double> momentum;
+    std::vector<double> slots;  // As SlotRanges() orders them.
   };
-  // Writes the initial weights of a class never set: `dim` floats. Momentum starts at 0.
+  // Writes the initial weights of a class never set: `dim` floats. Slots start at 0.
   using InitialRow = std::function<void(int64_t class_id, float* weights)>;
 
   struct Result {
@@ -30,17 +30,17 @@ class TrainingOracle {
     std::vector<double> embedding_gradients;  // B x D, row-major.
   };
 
-  TrainingOracle(int dim, const MarginOptions& margin, const SgdOptions& sgd, InitialRow initial_row);
+  TrainingOracle(int dim, const MarginOptions& margin, const OptimizerOptions& optimizer, InitialRow initial_row);
 
-  // Sets a row, or adds it. An empty `momentum` means zeros.
-  void SetRow(int64_t class_id, absl::Span<const float> weights, absl::Span<const float> momentum);
+  // Sets a row, or adds it. Empty `slots` mean zeros.
+  void SetRow(int64_t class_id, absl::Span<const float> weights, absl::Span<const float> slots);
   // The row as of now; made from `initial_row` if it was never used.
   const Row& RowOf(int64_t class_id);
   size_t row_count() const { return rows_.size(); }
 
   // One step over the rows `class_ids` (distinct, of all shards) with all ranks' embeddings (B x D) and labels (B). A label whose class
   // is not among the rows has no target: its log Z goes over the rows, its gradient is p/B, and it stays out of the loss.
-  // W moves by SGD with rate learning_rate * rate_scale.
+  // W moves with rate learning_rate * rate_scale.
   Result Step(absl::Span<const int64_t> class_ids, absl::Span<const float> embeddings, absl::Span<const int64_t> labels,
               double learning_rate);
   // The same without moving W. If `row_gradients` is given it gets class_ids.size() x D: dLoss/dw.
@@ -48,9 +48,12 @@ class TrainingOracle {
                   std::vector<double>* row_gradients = nullptr);
 
  private:
+  // Row by its dLoss/dw, D numbers, by the equations of torch.optim's documentation.
+  void Move(double rate, const double* gradient, Row* row) const;
+
   const int dim_;
   const MarginOptions margin_;
-  const SgdOptions sgd_;
+  const OptimizerOptions optimizer_;
   const InitialRow initial_row_;
   std::unordered_map<int64_t, Row> rows_;
 };

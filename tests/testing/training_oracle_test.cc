@@ -33,7 +33,7 @@ Data RandomData(uint32_t seed) {
 }
 
 TrainingOracle::Result Evaluate(const MarginOptions& margin, const Data& data, std::vector<double>* row_gradients) {
-  TrainingOracle oracle(kDim, margin, SgdOptions(), nullptr);
+  TrainingOracle oracle(kDim, margin, OptimizerOptions(), nullptr);
   for (size_t j = 0; j < data.class_ids.size(); ++j) oracle.SetRow(data.class_ids[j], data.rows[j], {});
   return oracle.Evaluate(data.class_ids, data.embeddings, data.labels, row_gradients);
 }
@@ -89,7 +89,7 @@ TEST(TrainingOracleTest, SamplesWithoutATargetStayOutOfTheLossButPushTheirNegati
 }
 
 TEST(TrainingOracleTest, RowsAppearFromTheirInitialValuesAndMove) {
-  TrainingOracle oracle(2, MarginOptions(), SgdOptions(), [](int64_t class_id, float* w) {
+  TrainingOracle oracle(2, MarginOptions(), OptimizerOptions(), [](int64_t class_id, float* w) {
     w[0] = static_cast<float>(class_id);
     w[1] = 1.0f;
   });

@@ -48,13 +48,38 @@ TEST(HeadCodecTest, SpecsComeBackAsTheyWent) {
         training.sampler.pool_size = sampler == SamplerOptions::Kind::kPool ? 777 : 0;
         training.sampler.rotated_rows = sampler == SamplerOptions::Kind::kPool ? 7 : 0;
         training.sampler.seed = 5;
-        training.optimizer = {0.5, 0.25, true, 2.0};
+        training.optimizer = {OptimizerKind::kSgd, 0.5, 0.25, true, 2.0};
         training.placement = placement;
         const absl::StatusOr<TrainingSpec> back = ParseTrainingSpec(ToProto(training), Head());
         ASSERT_TRUE(back.ok()) << back.status();
         EXPECT_TRUE(CheckSame(training, "sent", *back, "received").ok()) << CheckSame(training, "sent", *back, "received");
       }
     }
+  }
+}
+
+TEST(HeadCodecTest, OptimizersAndTheirSlotsComeBackAsTheyWent) {
+  std::vector<OptimizerOptions> optimizers(3);
+  optimizers[0].idle_update = IdleUpdate::kExact;
+  optimizers[1] = {OptimizerKind::kAdamW};
+  optimizers[1].beta1 = 0.5;
+  optimizers[1].beta2 = 0.75;
+  optimizers[1].epsilon = 0.125;
+  optimizers[1].rate_scale = 0.25;
+  optimizers[2] = {OptimizerKind::kAdagrad};
+  optimizers[2].epsilon = 0.125;
+  optimizers[2].weight_decay = 0.5;
+  optimizers[2].rate_scale = 0.25;
+  for (const OptimizerOptions& optimizer : optimizers) {
+    HeadSpec head = Head();
+    head.slots = optimizer.kind;
+    EXPECT_EQ(*ParseHeadSpec(ToProto(head)), head);
+    TrainingSpec training;
+    training.sampler.kind = SamplerOptions::Kind::kAll;
+    training.optimizer = optimizer;
+    const absl::StatusOr<TrainingSpec> back = ParseTrainingSpec(ToProto(training), head);
+    ASSERT_TRUE(back.ok()) << back.status();
+    EXPECT_TRUE(CheckSame(training, "sent", *back, "received").ok()) << CheckSame(training, "sent", *back, "received");
   }
 }
 
@@ -81,12 +106,22 @@ TEST(HeadCodecTest, DefaultsOfTheMessagesAreFilledIn) {
   ASSERT_TRUE(pool.ok()) << pool.status();
   EXPECT_EQ(pool->sampler.pool_size, 640);
   EXPECT_EQ(pool->sampler.rotated_rows, 1);
+  HeadSpec adamw = Head(), adagrad = Head();
+  adamw.slots = OptimizerKind::kAdamW;
+  adagrad.slots = OptimizerKind::kAdagrad;
+  v1::TrainingSpec other = Training();
+  other.mutable_adamw();
+  EXPECT_EQ(ParseTrainingSpec(other, adamw)->optimizer.epsilon, 1e-8);
+  EXPECT_EQ(ParseTrainingSpec(other, adamw)->optimizer.beta1, 0.0);
+  other.mutable_adagrad();
+  EXPECT_EQ(ParseTrainingSpec(other, adagrad)->optimizer.epsilon, 1e-10);
 }
 
 // A newer caller may mean something by them; a default would be another training than the one that was asked for.
 TEST(HeadCodecTest, EnumValuesThatAreNotKnownAreRefused) {
   const std::vector<std::pair<std::string, std::function<void(v1::TrainingSpec*)>>> cases = {
       {"training.arcface.gradient 99", [](auto* t) { t->mutable_arcface()->set_gradient(static_cast<v1::ArcFaceGradient>(99)); }},
+      {"training.idle_update 9", [](auto* t) { t->set_idle_update(static_cast<v1::IdleUpdate>(9)); }},
       {"training.placement 9", [](auto* t) { t->set_placement(static_cast<v1::Placement>(9)); }},
   };
   for (const auto& [text, change] : cases) {

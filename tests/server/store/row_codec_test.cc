@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "head/virtual_rows.h"
+
 namespace myriad {
 namespace {
 
@@ -35,13 +37,41 @@ TEST(RowCodecTest, AVirtualRowIsWhatStoringItGives) {
       std::vector<float> direct(dim), decoded(dim), slots(dim);
       codec.EncodeVirtual(123, record.data());
       codec.Decode(record.data(), decoded.data(), slots.data());
-      codec.FillVirtual(123, direct.data());
+      FillVirtualRow(Spec(type, DataType::kFloat32, dim), 123, direct.data());
       EXPECT_EQ(decoded, direct);
       EXPECT_EQ(slots, std::vector<float>(dim, 0.0f));
       codec.EncodeNearest(direct.data(), nullptr, again.data());
       EXPECT_EQ(record, again);
     }
   }
+}
+
+// Second moments and counts keep their float32: 0.999 v would round back to v.
+TEST(RowCodecTest, OnlyTheFirstMomentOfAdamWMayHave16Bits) {
+  for (const int dim : {36, 37}) {
+    HeadSpec head = Spec(DataType::kBFloat16, DataType::kBFloat16, dim);
+    head.slots = OptimizerKind::kAdamW;
+    const RowCodec codec(head);
+    EXPECT_EQ(codec.record_bytes(), 2 * dim + 2 * dim + 4 * (dim + 1));
+    std::vector<float> weights(dim, 1.0f), slots, decoded_weights(dim), decoded(2 * dim + 1);
+    for (int i = 0; i < 2 * dim + 1; ++i) slots.push_back(1.0f + static_cast<float>(i) / 1000.0f);
+    std::vector<std::byte> record(codec.record_bytes());
+    for (const bool of_step : {false, true}) {
+      if (of_step) {
+        codec.EncodeStep(3, 4, weights.data(), slots.data(), record.data());
+      } else {
+        codec.EncodeNearest(weights.data(), slots.data(), record.data());
+      }
+      codec.Decode(record.data(), decoded_weights.data(), decoded.data());
+      EXPECT_EQ(decoded_weights, weights);
+      for (int i = 0; i < dim; ++i) EXPECT_NEAR(decoded[i], slots[i], 0x1p-7f);
+      for (int i = dim; i < 2 * dim + 1; ++i) EXPECT_EQ(decoded[i], slots[i]);
+      EXPECT_NE(std::vector<float>(decoded.begin(), decoded.begin() + dim), std::vector<float>(slots.begin(), slots.begin() + dim));
+    }
+  }
+  HeadSpec head = Spec(DataType::kFloat32, DataType::kBFloat16);
+  head.slots = OptimizerKind::kAdagrad;
+  EXPECT_TRUE(RowCodec(head).in_place()) << "sums of squares are float32 always";
 }
 
 TEST(RowCodecTest, AStepsRoundingDependsOnStepClassAndSlotAndOnNothingElse) {

@@ -18,7 +18,7 @@ std::vector<std::byte> RowStoreModel::Record(int64_t class_id) const {
 
 absl::Status RowStoreModel::Step(RowStore* store, absl::Span<const int64_t> class_ids, int64_t step, bool commit) {
   const int64_t dim = head_.embedding_dim;
-  const int64_t slot_numbers = dim * head_.slots_per_row;
+  const int64_t slot_numbers = SlotNumbers(head_);
   RowStore::PinnedRows rows;
   if (absl::Status status = store->Pin(class_ids, &rows); !status.ok()) return status;
   std::vector<float> weights(dim), slots(slot_numbers);
@@ -67,7 +67,7 @@ absl::Status RowStoreModel::StoreVirtualRows(RowStore* store) {
 
 absl::Status RowStoreModel::Read(const RowStore& store, absl::Span<const int64_t> class_ids) const {
   const int64_t dim = head_.embedding_dim;
-  const int64_t slot_numbers = dim * head_.slots_per_row;
+  const int64_t slot_numbers = SlotNumbers(head_);
   std::vector<float> weights(class_ids.size() * dim), slots(class_ids.size() * slot_numbers);
   std::vector<uint8_t> exists(class_ids.size());
   std::vector<int64_t> steps(class_ids.size());
