@@ -162,9 +162,6 @@ absl::StatusOr<SessionOptions> ParseSession(const v1::OpenHeadRequest& request, 
   absl::StatusOr<TrainingSpec> training = ParseTrainingSpec(request.training(), head);
   if (!training.ok()) return training.status();
   session.training = *std::move(training);
-  if (session.training.optimizer.idle_update == IdleUpdate::kExact) {
-    return absl::UnimplementedError("training.idle_update is exact; rows of this server are not caught up yet");
-  }
   session.incarnation = request.incarnation();
   session.shard_index = request.shard_index();
   session.shard_addresses.assign(request.shard_addresses().begin(), request.shard_addresses().end());

@@ -77,6 +77,7 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
   } else {
     if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
     statistics_.rows = pinned_.figures;
+    if (absl::Status status = MoveIdleRows(options_.training.optimizer, step_, learning_rate_, store_.get()); !status.ok()) return status;
     // After Pin(), which has taken the memory of new rows by now.
     if (absl::Status status = store_->CheckMemory(copy_bytes, purpose); !status.ok()) return status;
     share_->SetRows(absl::MakeConstSpan(const_cast<const float* const*>(pinned_.weights.data()), pinned_.weights.size()));

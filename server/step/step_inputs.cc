@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "head/row_optimizer.h"
 
 namespace myriad {
 
@@ -34,6 +35,11 @@ int64_t FirstRowNotFinite(const at::Tensor& matrix) {
     if (std::isnan(sum)) return row;
   }
   return -1;
+}
+
+absl::Status MoveIdleRows(const OptimizerOptions& optimizer, int64_t step, double learning_rate, RowStore* store) {
+  if (optimizer.idle_update == IdleUpdate::kSkip) return absl::OkStatus();
+  return store->MoveIdleRows(step, MakeSgdStep(optimizer, learning_rate));
 }
 
 }  // namespace myriad

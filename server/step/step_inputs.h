@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "head/head_spec.h"
 #include "server/store/row_store.h"
 
 namespace myriad {
@@ -21,6 +22,9 @@ absl::Status CheckLabelsFit(const RowStore& store, int64_t label_count);
 
 // The first row of `matrix` (2-d float32, contiguous) with a number that is not finite, or -1.
 int64_t FirstRowNotFinite(const at::Tensor& matrix);
+
+// The rows that are not pinned are moved by the step as well where the optimizer says so. Errors: those of RowStore::MoveIdleRows().
+absl::Status MoveIdleRows(const OptimizerOptions& optimizer, int64_t step, double learning_rate, RowStore* store);
 
 }  // namespace myriad
 

@@ -48,6 +48,7 @@ absl::Status WorkerStepWork::Fetch(const Phase& phase) {
   rank_sizes_ = std::make_shared<const std::vector<int32_t>>(std::move(sizes));
   stage_ = Stage::kFetched;
   if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
+  if (absl::Status status = MoveIdleRows(options_.training.optimizer, step_, learning_rate_, store_.get()); !status.ok()) return status;
   // After Pin(), which has taken the memory of new rows by now.
   const int64_t row_count = rows_.class_ids.size();
   return store_->CheckMemory(kCopiesOfRows * row_count * options_.head.embedding_dim * static_cast<int64_t>(sizeof(float)),

@@ -37,6 +37,11 @@ inline void EncodeColdValue(uint64_t key, int64_t step, const std::byte* bytes, 
   std::memcpy(out + 8, &checksum, 8);
   std::memcpy(out + kColdHeaderBytes, bytes, count);
 }
+inline int64_t StepOfColdValue(const char* value) {
+  int64_t step = 0;
+  std::memcpy(&step, value, 8);
+  return step;
+}
 // False if the checksum is wrong. `value` has kColdHeaderBytes + count.
 inline bool DecodeColdValue(uint64_t key, const char* value, int64_t count, int64_t* step) {
   uint64_t checksum = 0;

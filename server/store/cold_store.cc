@@ -31,6 +31,7 @@
 #include "server/store/cold_store_options.h"
 #include "server/store/cold_store_rocksdb.h"
 #include "server/store/cold_store_runs.h"
+#include "server/store/cold_store_shortener.h"
 #include "server/store/io_pool.h"
 
 namespace myriad {
@@ -98,6 +99,7 @@ class RocksColdStore : public ColdStore {
     rocksdb::Options rocks = ColdRocksOptions(options_);
     rocks.env = env_.get();
     rocks.listeners.push_back(health_);
+    rocks.compaction_filter = &shortener_;
     rocksdb::DB* db = nullptr;
     const auto open = [&](bool direct) {
       rocks.use_direct_reads = direct;
@@ -159,8 +161,10 @@ class RocksColdStore : public ColdStore {
     const auto send = [&] {
       filling->done = std::async(std::launch::async, [this, full = filling, lowest] {
         if (absl::Status waited = AwaitCompactions(); !waited.ok()) return waited;
-        const rocksdb::Status added =
-            runs_->Add(full->keys, lowest, [&](int64_t record, char*) { return full->values.data() + record * value_bytes_; });
+        const rocksdb::Status added = runs_->Add(full->keys, lowest, [&](int64_t record, char*) {
+          const char* const value = full->values.data() + record * value_bytes_;
+          return rocksdb::Slice(value, kColdHeaderBytes + RecordBytes(StepOfColdValue(value)));
+        });
         if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->keys.size()) * options_.record_bytes;
         return FromRocks(added, options_.folder);
       });
@@ -180,7 +184,7 @@ class RocksColdStore : public ColdStore {
       if (count == capacity || (new_partition && count * value_bytes_ >= kChunkBytes * 3 / 4)) status = send();
       any = true;
       last_key = record.key;
-      EncodeColdValue(record.key, record.step, record.bytes, options_.record_bytes,
+      EncodeColdValue(record.key, record.step, record.bytes, RecordBytes(record.step),
                       filling->values.data() + static_cast<int64_t>(filling->keys.size()) * value_bytes_);
       filling->keys.push_back(record.key);
     }
@@ -210,7 +214,7 @@ class RocksColdStore : public ColdStore {
         stamps.clear();
       };
       statuses[i] = ScanRange(bounds[i], bounds[i + 1], kScanReadAhead, [&](const Record& record) {
-        stamps.push_back({record.key, record.step});
+        stamps.push_back({record.key, StepOf(record.step)});
         if (stamps.size() == kStampsAtOnce) hand_over();
         return absl::OkStatus();
       });
@@ -246,6 +250,8 @@ class RocksColdStore : public ColdStore {
     return bytes;
   }
 
+  void KeepShort(int64_t short_bytes, Shortener shortener) override { shortener_.Set(short_bytes, std::move(shortener)); }
+
   Statistics statistics() const override {
     using Properties = rocksdb::DB::Properties;
     Statistics result;
@@ -261,6 +267,9 @@ class RocksColdStore : public ColdStore {
   }
 
  private:
+  // Of a record by its step.
+  int64_t RecordBytes(int64_t step) const { return shortener_.BytesOf(step, options_.record_bytes); }
+
   int64_t Property(const std::string& name) const {
     uint64_t value = 0;
     db_->GetIntProperty(name, &value);
@@ -299,11 +308,13 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Decode(uint64_t key, const rocksdb::Slice& value, Record* record) const {
-    if (static_cast<int64_t>(value.size()) != value_bytes_) {
+    const int64_t bytes = static_cast<int64_t>(value.size()) - kColdHeaderBytes;
+    const bool may_be_short = bytes >= 0 && bytes < options_.record_bytes && IsShort(StepOfColdValue(value.data()));
+    if (bytes != options_.record_bytes && !may_be_short) {
       return absl::DataLossError(absl::StrCat(options_.folder, ": record ", key, " has ", value.size(), " bytes, not ", value_bytes_));
     }
     *record = {key, 0, reinterpret_cast<const std::byte*>(value.data() + kColdHeaderBytes)};
-    if (!DecodeColdValue(key, value.data(), options_.record_bytes, &record->step)) {
+    if (!DecodeColdValue(key, value.data(), bytes, &record->step)) {
       return absl::DataLossError(absl::StrCat(options_.folder, ": record ", key, " is damaged: its checksum is wrong"));
     }
     return absl::OkStatus();
@@ -315,7 +326,9 @@ class RocksColdStore : public ColdStore {
     if (!status.ok()) return FromRocks(status, absl::StrCat(options_.folder, ": record ", target->key));
     Record record;
     if (absl::Status decoded = Decode(target->key, value, &record); !decoded.ok()) return decoded;
-    std::memcpy(target->bytes, record.bytes, options_.record_bytes);
+    const int64_t bytes = static_cast<int64_t>(value.size()) - kColdHeaderBytes;
+    std::memcpy(target->bytes, record.bytes, bytes);
+    std::memset(target->bytes + bytes, 0, options_.record_bytes - bytes);
     target->step = record.step;
     return absl::OkStatus();
   }
@@ -417,8 +430,9 @@ class RocksColdStore : public ColdStore {
     for (const Record* record : sorted) keys.push_back(record->key);
     return FromRocks(runs_->Add(keys, /*lowest=*/false,
                                 [&](int64_t i, char* scratch) {
-                                  EncodeColdValue(sorted[i]->key, sorted[i]->step, sorted[i]->bytes, options_.record_bytes, scratch);
-                                  return scratch;
+                                  const int64_t bytes = RecordBytes(sorted[i]->step);
+                                  EncodeColdValue(sorted[i]->key, sorted[i]->step, sorted[i]->bytes, bytes, scratch);
+                                  return rocksdb::Slice(scratch, kColdHeaderBytes + bytes);
                                 }),
                      options_.folder);
   }
@@ -430,8 +444,10 @@ class RocksColdStore : public ColdStore {
       for (const Record& record : records.subspan(begin, kBatch)) {
         char key[kColdKeyBytes];
         EncodeColdKey(record.key, key);
-        EncodeColdValue(record.key, record.step, record.bytes, options_.record_bytes, value.data());
-        const rocksdb::Status status = batch.Put(rocksdb::Slice(key, kColdKeyBytes), value);
+        const int64_t bytes = RecordBytes(record.step);
+        EncodeColdValue(record.key, record.step, record.bytes, bytes, value.data());
+        const rocksdb::Status status =
+            batch.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(value.data(), kColdHeaderBytes + bytes));
         if (!status.ok()) return FromRocks(status, options_.folder);
       }
       if (absl::Status status = WriteBatch(&batch); !status.ok()) return status;
@@ -471,6 +487,7 @@ class RocksColdStore : public ColdStore {
 
   Options options_;  // The record size may be known only once the store is open.
   int64_t value_bytes_;
+  ColdStoreShortener shortener_;  // The database uses it.
   ColdStoreTraffic traffic_;
   const std::shared_ptr<ColdStoreHealth> health_ = std::make_shared<ColdStoreHealth>();
   IoPool pool_;

@@ -25,9 +25,9 @@ struct ColdStoreTuning {
   int64_t run_bytes = int64_t{4} << 20;  // A Write() of as much goes past the memtables as a sorted run.
 };
 
-// Records of one size on disk, each under a key with the number of the step that wrote it: the cold tier of one head on one shard, a
-// RocksDB in a folder of its own. Records in order of their keys lie in order on the disk, so a range of keys is one sequential read; the
-// upper bits of a key are its partition (row_key.h), and files are cut between partitions.
+// Records of one size on disk (or short ones), each under a key with the number of the step that wrote it: the cold tier of one head on one
+// shard, a RocksDB in a folder of its own. Records in order of their keys lie in order on the disk, so a range of keys is one sequential
+// read; the upper bits of a key are its partition (row_key.h), and files are cut between partitions.
 //
 // There is no write-ahead log: records are durable after Flush(), and after a crash those written since may be of an older step. Each
 // carries a checksum over its key, its step and its bytes. Thread-safe.
@@ -43,7 +43,16 @@ class ColdStore {
     ColdStoreTuning tuning{};
     bool must_exist = false;  // A folder that has no store is NOT_FOUND.
   };
-  // One record. The bytes are borrowed.
+  // Added to the step of a record of which only the first bytes are stored (KeepShort()); what follows them is read as zeros.
+  static constexpr int64_t kShort = int64_t{1} << 62;
+  static bool IsShort(int64_t step) { return step >= kShort; }
+  static int64_t StepOf(int64_t step) { return IsShort(step) ? step - kShort : step; }
+
+  // Makes a record shorter, in place: true if it has, with another step. Compactions ask about every record that is not short, on threads
+  // of their own.
+  using Shortener = std::function<bool(uint64_t key, int64_t* step, std::byte* bytes)>;
+
+  // One record. The bytes are borrowed; of a short one that was read only the first are there.
   struct Record {
     uint64_t key = 0;
     int64_t step = 0;
@@ -57,7 +66,7 @@ class ColdStore {
   };
   struct Stamp {
     uint64_t key = 0;
-    int64_t step = 0;
+    int64_t step = 0;  // As StepOf() has it.
   };
   struct Statistics {
     int64_t record_count_estimate = 0;
@@ -115,6 +124,9 @@ class ColdStore {
   // whole or not at all, and it is durable when it returns; copies by LinkTo() have it too. Errors: as Write(); GetNote: NOT_FOUND.
   virtual absl::Status PutNote(absl::string_view name, absl::string_view bytes) = 0;
   virtual absl::StatusOr<std::string> GetNote(absl::string_view name) = 0;
+
+  // How many bytes of short records are stored from now on, and who makes them; nullptr: nobody, and no call of the last one is under way.
+  virtual void KeepShort(int64_t short_bytes, Shortener shortener) = 0;
 
   virtual Statistics statistics() const = 0;
 };

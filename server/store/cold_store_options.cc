@@ -91,6 +91,7 @@ rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& records) 
   notes.write_buffer_size = 64 << 10;
   notes.sst_partitioner_factory = nullptr;
   notes.enable_blob_files = false;
+  notes.compaction_filter = nullptr;
   return notes;
 }
 

@@ -44,7 +44,7 @@ rocksdb::Status ColdStoreRuns::Build(absl::Span<const uint64_t> keys, int64_t be
   for (int64_t i = begin; status.ok() && i < end; ++i) {
     char key[kColdKeyBytes];
     EncodeColdKey(keys[i], key);
-    status = writer.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(value_of(i, scratch.data()), value_bytes_));
+    status = writer.Put(rocksdb::Slice(key, kColdKeyBytes), value_of(i, scratch.data()));
   }
   if (status.ok()) status = writer.Finish();
   return status;

@@ -18,8 +18,8 @@ namespace myriad {
 // Sorted runs of records into table files of the store, past its memtables: each byte is written once. Thread-safe.
 class ColdStoreRuns {
  public:
-  // Gives the value of a record of the run; `scratch` has room for one. Several threads call it.
-  using ValueOf = absl::FunctionRef<const char*(int64_t record, char* scratch)>;
+  // Gives the value of a record of the run; `scratch` has room for the longest. Several threads call it.
+  using ValueOf = absl::FunctionRef<rocksdb::Slice(int64_t record, char* scratch)>;
 
   // All outlive it. Files in the making lie in `folder`.
   ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, std::string folder, int64_t value_bytes);

@@ -99,6 +99,7 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path,
   store.available_memory = options.available_memory;
   Opened opened;
   opened.rows = std::make_unique<TieredRowStore>(store, std::move(cold), std::move(presence));
+  if (absl::Status status = opened.rows->RestoreIdleRows(); !status.ok()) return Annotate(status, path);
   opened.folder.reset(new HeadFolder(path, std::move(state), mixed_steps, opened.rows.get()));
   return opened;
 }

@@ -36,6 +36,7 @@ class HotRows {
   void Prefetch(int64_t class_id) const { table_.Prefetch(class_id); }
 
   std::byte* At(uint32_t record) const { return reinterpret_cast<std::byte*>(slab_.At(record)); }
+  // As ColdStore has it: ColdStore::kShort is added where only the record's first numbers count.
   int64_t& LastStep(uint32_t record) { return slab_.LastStep(record); }
   int64_t LastStep(uint32_t record) const { return slab_.LastStep(record); }
   // -1 unless it is in the table.

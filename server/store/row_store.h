@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "head/row_kernels.h"
 #include "server/store/row_store_statistics.h"
 
 namespace myriad {
@@ -44,14 +45,18 @@ class RowStore {
   // Errors: RESOURCE_EXHAUSTED (the limit of rows, named; memory; a full disk), UNAVAILABLE (the disk), DATA_LOSS (a stored row that is not
   // there or is damaged; named): nothing is pinned.
   virtual absl::Status Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) = 0;
+  // `step`, for which rows are pinned, moves all other rows of the head as well, by `constants` (IdleUpdate::kExact), once Commit(step) is
+  // called. Whoever reads a row then sees it where it stands after that. Errors: RESOURCE_EXHAUSTED (memory): it moves none.
+  virtual absl::Status MoveIdleRows(int64_t step, const SgdStep& constants) = 0;
   // The pinned rows were changed by `step`. New ones exist from now on. Touches memory only; cannot fail.
   virtual void Commit(int64_t step) = 0;
   // Ends the pin; rows that were virtual are virtual again. Does nothing without a pin. Requires: existing rows were not changed.
   virtual void Unpin() = 0;
 
   // Copies rows, D floats each, to `weights` (and SlotNumbers() each to `slots` unless it is nullptr) in the order of `class_ids`. Virtual
-  // rows have their value, zero slots, exists 0 and last_step -1. `exists` and `last_step` may be nullptr.
-  // Errors: UNAVAILABLE, DATA_LOSS as Pin().
+  // rows have their value, zero slots, exists 0 and last_step -1. Where idle rows move, all rows have what they have moved to; last_step is
+  // then the step in which a long-idle row came to rest (head/idle_updates.h). `exists` and `last_step` may be nullptr. Errors:
+  // UNAVAILABLE, DATA_LOSS as Pin().
   virtual absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists,
                             int64_t* last_step) const = 0;
 

@@ -16,7 +16,7 @@
 namespace myriad {
 namespace {
 
-constexpr int64_t kPrefetchDistance = 8;
+constexpr int64_t kLookAhead = 8;
 // Rows a thread takes at a time.
 constexpr int64_t kRowGrain = 64;
 // Rows read outside of steps at a time, and announced rows that are read together.
@@ -28,6 +28,8 @@ constexpr size_t kKeptRowsInFlight = 16384;
 constexpr int64_t kRunDensity = 4;
 // The sweep comes by every record so many times before a dirty one is due.
 constexpr int64_t kSweepsBeforeDue = 8;
+// Beside the records: what they need to be understood (idle_rows.h).
+constexpr char kIdleNote[] = "idle_updates";
 
 }  // namespace
 
@@ -39,16 +41,65 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       dim_(options.head.embedding_dim),
       slot_floats_(SlotNumbers(options.head)),
       presence_(std::move(presence)),
+      idle_(options.head),
       stored_(cold == nullptr ? nullptr : std::make_unique<StoredRows>(std::move(cold), codec_.record_bytes(), options.queue_records)),
       hot_(codec_.record_bytes()),
       is_kept_(options.head.partition_count, false),
       memory_bytes_(options.memory_bytes),
       loader_(stored_ == nullptr ? nullptr : std::make_unique<RowLoader>(stored_.get())) {
+  if (stored_ != nullptr && options_.head.slots == OptimizerKind::kSgd) {
+    stored_->cold().KeepShort(codec_.weight_bytes(), [this](uint64_t key, int64_t* step, std::byte* record) {
+      return idle_.Settle(ClassOfKey(static_cast<int64_t>(key)), step, record);
+    });
+  }
   SetSlabLimit();
   UpdateCounts();
 }
 
-TieredRowStore::~TieredRowStore() = default;
+TieredRowStore::~TieredRowStore() {
+  if (stored_ != nullptr) stored_->cold().KeepShort(codec_.weight_bytes(), nullptr);
+}
+
+absl::Status TieredRowStore::RestoreIdleRows() {
+  if (stored_ == nullptr) return absl::OkStatus();
+  const absl::StatusOr<std::string> note = stored_->cold().GetNote(kIdleNote);
+  if (absl::IsNotFound(note.status())) return absl::OkStatus();
+  if (!note.ok()) return note.status();
+  return idle_.Restore(*note);
+}
+
+void TieredRowStore::Decode(int64_t class_id, int64_t step, const std::byte* record, float* weights, float* slots,
+                            std::vector<float>* scratch) const {
+  if (!idle_.active()) return codec_.Decode(record, weights, slots);
+  if (slots == nullptr) {
+    scratch->resize(slot_floats_);
+    slots = scratch->data();
+  }
+  codec_.Decode(record, weights, slots);
+  idle_.CatchUp(class_id, ColdStore::StepOf(step), ColdStore::IsShort(step), weights, slots);
+}
+
+bool TieredRowStore::MustBeWritten(uint32_t record) const {
+  if (hot_.Has(record, HotRows::kDirty)) return true;
+  const int64_t step = hot_.LastStep(record);
+  return !ColdStore::IsShort(step) && idle_.IsDue(step);
+}
+
+void TieredRowStore::SettleIfDue(uint32_t record) {
+  int64_t step = hot_.LastStep(record);
+  if (!idle_.active() || ColdStore::IsShort(step)) return;
+  if (idle_.Settle(hot_.ClassOf(record), &step, hot_.At(record))) hot_.LastStep(record) = ColdStore::kShort + step;
+}
+
+absl::Status TieredRowStore::WriteBack(uint32_t record) {
+  SettleIfDue(record);
+  return stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
+}
+
+bool TieredRowStore::TryWriteBack(uint32_t record) {
+  SettleIfDue(record);
+  return stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
+}
 
 void TieredRowStore::SetSlabLimit() {
   if (memory_bytes_ == 0) return;
@@ -65,7 +116,7 @@ int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
 absl::Status TieredRowStore::CheckRowsFit(int64_t row_count, int64_t resident_rows) const {
   const int64_t limit = slab_limit_rows();
   if (limit == 0) return absl::OkStatus();
-  const int64_t step_bytes = codec_.in_place() ? 0 : row_count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
+  const int64_t step_bytes = InPlace() ? 0 : row_count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
   // Of what was given and what is widened now, as SetSlabLimit() has it.
   const int64_t needed = std::max(row_count, resident_rows) * RowBytes() + step_bytes;
   const int64_t missing = needed - memory_bytes_;
@@ -84,9 +135,8 @@ absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
   const int64_t limit = slab_limit_rows();
   for (int64_t record = limit; limit > 0 && record < hot_.taken_count(); ++record) {
     if (!hot_.Has(record, HotRows::kResident)) continue;
-    if (hot_.Has(record, HotRows::kDirty)) {
-      absl::Status status = stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
-      if (!status.ok()) return status;
+    if (MustBeWritten(record)) {
+      if (absl::Status status = WriteBack(record); !status.ok()) return status;
     }
     hot_.Remove(record);
     ++counts_.evicted;
@@ -108,9 +158,8 @@ absl::Status TieredRowStore::MakeRoom(int64_t records) {
   while (over() > 0) {
     const uint32_t victim = hot_.NextVictim(kept_too);
     if (victim != HotRows::kNone) {
-      if (hot_.Has(victim, HotRows::kDirty)) {
-        absl::Status status = stored_->queue().Add(KeyOf(hot_.ClassOf(victim)), hot_.LastStep(victim), hot_.At(victim));
-        if (!status.ok()) return status;
+      if (MustBeWritten(victim)) {
+        if (absl::Status status = WriteBack(victim); !status.ok()) return status;
       }
       hot_.Remove(victim);
       ++counts_.evicted;
@@ -164,9 +213,9 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     origins_.assign(count, Origin::kSlab);
     weights_.resize(count);
     slots_.resize(count);
-    for (int64_t i = 0; i < std::min(kPrefetchDistance, count); ++i) hot_.Prefetch(class_ids[i]);
+    for (int64_t i = 0; i < std::min(kLookAhead, count); ++i) hot_.Prefetch(class_ids[i]);
     for (int64_t i = 0; i < count; ++i) {
-      if (i + kPrefetchDistance < count) hot_.Prefetch(class_ids[i + kPrefetchDistance]);
+      if (i + kLookAhead < count) hot_.Prefetch(class_ids[i + kLookAhead]);
       pinned_[i] = hot_.Find(class_ids[i]);
       if (pinned_[i] != HotRows::kNone) {
         hot_.Set(pinned_[i], HotRows::kPinned | HotRows::kUsed);
@@ -186,7 +235,7 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     }
     const int64_t absent = static_cast<int64_t>(absent_ids.size());
     status = limits_.CheckRows(virtual_.size(), presence_->count());
-    const size_t widened_floats = codec_.in_place() || !load ? 0 : count * PinnedRowFloats();
+    const size_t widened_floats = InPlace() || !load ? 0 : count * PinnedRowFloats();
     const int64_t more_floats = static_cast<int64_t>(widened_floats) - static_cast<int64_t>(widened_.capacity());
     if (status.ok()) {
       status = limits_.CheckMemory(BytesOfNewRows(absent) + std::max<int64_t>(0, more_floats) * static_cast<int64_t>(sizeof(float)),
@@ -263,15 +312,19 @@ absl::Status TieredRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows
   at::parallel_for(0, virtual_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) codec_.EncodeVirtual(class_ids[virtual_[i]], hot_.At(pinned_[virtual_[i]]));
   });
+  const bool in_place = InPlace();
   at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (codec_.in_place()) {
-        weights_[i] = reinterpret_cast<float*>(hot_.At(pinned_[i]));
-      } else {
-        weights_[i] = widened_.data() + i * PinnedRowFloats();
-        codec_.Decode(hot_.At(pinned_[i]), weights_[i], weights_[i] + dim_);
-      }
+      std::byte* const record = hot_.At(pinned_[i]);
+      weights_[i] = in_place ? reinterpret_cast<float*>(record) : widened_.data() + i * PinnedRowFloats();
       slots_[i] = weights_[i] + dim_;
+      if (in_place) continue;
+      if (origins_[i] != Origin::kVirtual) {
+        Decode(class_ids[i], hot_.LastStep(pinned_[i]), record, weights_[i], slots_[i], nullptr);
+      } else {
+        codec_.Decode(record, weights_[i], slots_[i]);
+        if (idle_.active()) idle_.CatchUpVirtual(weights_[i], slots_[i]);
+      }
     }
   });
   UpdateCounts();
@@ -293,20 +346,24 @@ void TieredRowStore::Insert(bool with_virtual) {
   for (const uint32_t index : virtual_) presence_->Set(insert(index));
 }
 
+absl::Status TieredRowStore::MoveIdleRows(int64_t step, const SgdStep& constants) { return idle_.Prepare(step, constants); }
+
 void TieredRowStore::Commit(int64_t step) {
   now_ = step;
   Insert(/*with_virtual=*/true);
-  if (!codec_.in_place()) {
+  if (!InPlace()) {
     at::parallel_for(0, pinned_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) codec_.EncodeStep(step, pinned_ids_[i], weights_[i], slots_[i], hot_.At(pinned_[i]));
     });
   }
   for (const uint32_t record : pinned_) hot_.MarkChanged(record, step, now_);
+  idle_.Commit(step);
   EndPin();
   UpdateCounts();
 }
 
 void TieredRowStore::Unpin() {
+  idle_.Abandon();
   // Rows that were read stay, as the disk has them.
   Insert(/*with_virtual=*/false);
   for (const uint32_t index : virtual_) {
@@ -322,20 +379,26 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
   // Rows in the slab and virtual ones at once; those elsewhere afterwards. A record that is on its way is elsewhere.
   std::vector<uint8_t> elsewhere(class_ids.size(), 0);
   at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
+    std::vector<float> scratch;
     for (int64_t i = begin; i < end; ++i) {
       const uint32_t record = hot_.Find(class_ids[i]);
       const bool in_slab = record != HotRows::kNone && !hot_.Has(record, HotRows::kLoading);
       const bool stored = in_slab || IsStored(class_ids[i]);
       if (exists != nullptr) exists[i] = stored;
-      if (last_step != nullptr) last_step[i] = in_slab ? hot_.LastStep(record) : -1;
+      if (last_step != nullptr) last_step[i] = in_slab ? StepOf(hot_.LastStep(record)) : -1;
       float* const row_slots = slots == nullptr ? nullptr : slots + i * slot_floats_;
       if (in_slab) {
-        codec_.Decode(hot_.At(record), weights + i * dim_, row_slots);
+        Decode(class_ids[i], hot_.LastStep(record), hot_.At(record), weights + i * dim_, row_slots, &scratch);
       } else if (stored) {
         elsewhere[i] = 1;
       } else {
         FillVirtualRow(options_.head, class_ids[i], weights + i * dim_);
-        if (row_slots != nullptr) std::memset(row_slots, 0, slot_floats_ * sizeof(float));
+        if (idle_.active()) {
+          scratch.resize(slot_floats_);
+          idle_.CatchUpVirtual(weights + i * dim_, row_slots == nullptr ? scratch.data() : row_slots);
+        } else if (row_slots != nullptr) {
+          std::memset(row_slots, 0, slot_floats_ * sizeof(float));
+        }
       }
     }
   });
@@ -345,6 +408,7 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
   }
   const int64_t record_bytes = codec_.record_bytes();
   std::unique_ptr<std::byte[]> buffer;
+  std::vector<float> scratch;
   for (size_t begin = 0; begin < indices.size(); begin += kReadBatch) {
     const size_t count = std::min<size_t>(kReadBatch, indices.size() - begin);
     if (buffer == nullptr) buffer = std::make_unique<std::byte[]>(count * record_bytes);
@@ -356,8 +420,9 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
     if (absl::Status status = stored_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
     for (size_t j = 0; j < count; ++j) {
       const int64_t i = indices[begin + j];
-      codec_.Decode(targets[j].bytes, weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_);
-      if (last_step != nullptr) last_step[i] = targets[j].step;
+      Decode(class_ids[i], targets[j].step, targets[j].bytes, weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_,
+             &scratch);
+      if (last_step != nullptr) last_step[i] = StepOf(targets[j].step);
     }
   }
   return absl::OkStatus();
@@ -372,7 +437,9 @@ absl::Status TieredRowStore::Write(absl::Span<const int64_t> class_ids, const fl
     }
   });
   Insert(/*with_virtual=*/true);
-  for (const uint32_t record : pinned_) hot_.MarkChanged(record, /*step=*/-1, now_);
+  // Where idle rows move, numbers are those of some step.
+  const int64_t step = idle_.active() ? idle_.last_step() : -1;
+  for (const uint32_t record : pinned_) hot_.MarkChanged(record, step, now_);
   EndPin();
   UpdateCounts();
   return absl::OkStatus();
@@ -412,8 +479,7 @@ bool TieredRowStore::StartLoading(absl::Span<const int64_t> class_ids, bool run)
   // What has to wait for the disk before it can go stays.
   while (limit > 0 && hot_.size() + static_cast<int64_t>(wanted.size()) > limit) {
     const uint32_t victim = wanted.empty() ? HotRows::kNone : hot_.NextVictim(/*kept_too=*/false);
-    if (victim == HotRows::kNone || (hot_.Has(victim, HotRows::kDirty) &&
-                                     !stored_->queue().TryAdd(KeyOf(hot_.ClassOf(victim)), hot_.LastStep(victim), hot_.At(victim)))) {
+    if (victim == HotRows::kNone || (MustBeWritten(victim) && !TryWriteBack(victim))) {
       wanted.resize(std::max<int64_t>(0, limit - hot_.size()));
       all = false;
       break;
@@ -537,8 +603,7 @@ void TieredRowStore::LetPartitionGo(int32_t partition) {
   ForEachHot(partition, [&](uint32_t record) {
     hot_.Unset(record, HotRows::kKept | HotRows::kUsed);
     if (hot_.Has(record, HotRows::kPinned | HotRows::kLoading)) return;
-    const bool dirty = hot_.Has(record, HotRows::kDirty);
-    if (dirty && !stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record))) return;
+    if (MustBeWritten(record) && !TryWriteBack(record)) return;
     hot_.Remove(record);
     ++counts_.evicted;
   });
@@ -553,7 +618,7 @@ void TieredRowStore::Sweep() {
     if (swept_ >= taken) swept_ = 0;
     const uint32_t record = static_cast<uint32_t>(swept_++);
     if (!hot_.Has(record, HotRows::kDirty) || static_cast<uint32_t>(now_) - hot_.DirtySince(record) < options_.sweep_after_steps) continue;
-    if (!stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record))) return;
+    if (!TryWriteBack(record)) return;
     hot_.MarkClean(record);
   }
 }
@@ -563,11 +628,12 @@ absl::Status TieredRowStore::Flush() {
   for (int64_t i = 0; i < hot_.taken_count(); ++i) {
     const uint32_t record = static_cast<uint32_t>(i);
     if (!hot_.Has(record, HotRows::kDirty)) continue;
-    absl::Status status = stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
-    if (!status.ok()) return status;
+    if (absl::Status status = WriteBack(record); !status.ok()) return status;
     hot_.MarkClean(record);
   }
-  const absl::Status status = stored_->Flush();
+  // Before the rows, which mean nothing without it.
+  absl::Status status = idle_.active() ? stored_->cold().PutNote(kIdleNote, idle_.Serialize()) : absl::OkStatus();
+  if (status.ok()) status = stored_->Flush();
   UpdateCounts();
   return status;
 }

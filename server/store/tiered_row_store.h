@@ -18,6 +18,7 @@
 #include "server/store/available_memory.h"
 #include "server/store/cold_store.h"
 #include "server/store/hot_rows.h"
+#include "server/store/idle_rows.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
@@ -56,6 +57,7 @@ class TieredRowStore : public RowStore {
   ~TieredRowStore() override;
 
   absl::Status Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) override;
+  absl::Status MoveIdleRows(int64_t step, const SgdStep& constants) override;
   void Commit(int64_t step) override;
   void Unpin() override;
   absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists, int64_t* last_step) const override;
@@ -84,6 +86,9 @@ class TieredRowStore : public RowStore {
   absl::Status SetMemory(int64_t memory_bytes);
   // The last step that Commit() was called for, or -1.
   int64_t last_committed_step() const { return now_; }
+  // What earlier steps did to idle rows, from the cold store that the last Flush() went to. Once, before any row is read.
+  // Errors: those of ColdStore::GetNote(), DATA_LOSS.
+  absl::Status RestoreIdleRows();
   const PresenceBitmap& presence() const { return *presence_; }
   // For what the head keeps beside its rows. nullptr without one.
   ColdStore* cold() const { return stored_ == nullptr ? nullptr : &stored_->cold(); }
@@ -95,6 +100,19 @@ class TieredRowStore : public RowStore {
   bool IsStored(int64_t class_id) const { return stored_ != nullptr && presence_->Test(KeyOf(class_id)); }
   RowKey KeyOf(int64_t class_id) const { return KeyOfPlace(partitions_.Locate(class_id)); }
   int64_t PinnedRowFloats() const { return dim_ + slot_floats_; }
+  // Steps may work on the records: their numbers are the row's, as it stands.
+  bool InPlace() const { return codec_.in_place() && !idle_.active(); }
+  // Of a record: the step that left the row so, whether or not the record says it yet.
+  int64_t StepOf(int64_t step) const { return ColdStore::IsShort(step) ? ColdStore::StepOf(step) : idle_.StepOf(step); }
+  // A record's row as it stands; `scratch` takes the slots where `slots` is nullptr and they are needed.
+  void Decode(int64_t class_id, int64_t step, const std::byte* record, float* weights, float* slots, std::vector<float>* scratch) const;
+
+  // The disk has an older row, or a longer record than it needs.
+  bool MustBeWritten(uint32_t record) const;
+  void SettleIfDue(uint32_t record);
+  // On its way to the disk, as WriteBackQueue::Add() and TryAdd() have it.
+  absl::Status WriteBack(uint32_t record);
+  bool TryWriteBack(uint32_t record);
 
   // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures);
@@ -130,6 +148,7 @@ class TieredRowStore : public RowStore {
   const int64_t dim_;
   const int64_t slot_floats_;
   const std::unique_ptr<PresenceBitmap> presence_;
+  IdleRows idle_;                             // Compactions of the cold store ask it.
   const std::unique_ptr<StoredRows> stored_;  // nullptr without a cold store.
   HotRows hot_;
   std::vector<std::shared_ptr<LoadBatch>> loading_;  // In the order of their start.

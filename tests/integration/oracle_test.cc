@@ -123,6 +123,20 @@ TEST_P(OracleTest, DecoupledDecayAndTheHeadsOwnRate) {
   ExpectRunEqualsOracle(run, ranks.get());
 }
 
+// Enough decay for idle rows to move as far as the others.
+TEST_P(OracleTest, IdleRowsAsInSgdOverAllOfW) {
+  for (const bool decoupled : {false, true}) {
+    OracleRun run = MakeRun(128, CosFace(), SamplerOptions::Kind::kUniform, GetParam().placement, GetParam().rank_count);
+    absl::StrAppend(&run.head.name, decoupled ? "-decoupled" : "-coupled");
+    run.training.optimizer.weight_decay = 0.05;
+    run.training.optimizer.decoupled_weight_decay = decoupled;
+    run.training.optimizer.idle_update = IdleUpdate::kExact;
+    const std::unique_ptr<RankThreads> ranks = OpenRanks(run, cluster_);
+    ASSERT_NE(ranks, nullptr);
+    ExpectRunEqualsOracle(run, ranks.get());
+  }
+}
+
 // With a small epsilon these divide gradients by their own size, and make a step of what is only rounding in a gradient near 0.
 TEST_P(OracleTest, AdamWAndAdagrad) {
   for (OptimizerKind kind : {OptimizerKind::kAdamW, OptimizerKind::kAdagrad}) {

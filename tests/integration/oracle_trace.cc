@@ -69,8 +69,13 @@ std::vector<int64_t> RowsOfStep(const OracleRun& run, int64_t step, const std::v
 void ExpectRunEqualsOracle(const OracleRun& run, RankThreads* ranks) {
   const int dim = run.head.embedding_dim;
   const auto make_oracle = [&] {
-    return std::make_unique<TrainingOracle>(dim, run.training.margin, run.training.optimizer,
-                                            [&run](int64_t class_id, float* weights) { FillVirtualRow(run.head, class_id, weights); });
+    auto oracle =
+        std::make_unique<TrainingOracle>(dim, run.training.margin, run.training.optimizer,
+                                         [&run](int64_t class_id, float* weights) { FillVirtualRow(run.head, class_id, weights); });
+    // Where idle rows move, virtual ones do.
+    const int64_t moving = run.training.optimizer.idle_update == IdleUpdate::kExact ? run.head.class_count : 0;
+    for (int64_t class_id = 0; class_id < moving; ++class_id) oracle->RowOf(class_id);
+    return oracle;
   };
   std::unique_ptr<TrainingOracle> oracle = make_oracle();
   std::map<int64_t, int> used;  // Classes that had a row in some step.

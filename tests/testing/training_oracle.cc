@@ -135,6 +135,13 @@ TrainingOracle::Result TrainingOracle::Step(absl::Span<const int64_t> class_ids,
   for (size_t j = 0; j < class_ids.size(); ++j) {
     Move(learning_rate * optimizer_.rate_scale, gradients.data() + j * dim_, &rows_[class_ids[j]]);
   }
+  if (optimizer_.idle_update == IdleUpdate::kExact) {
+    const std::vector<double> none(dim_, 0.0);
+    for (auto& [class_id, row] : rows_) {
+      if (std::find(class_ids.begin(), class_ids.end(), class_id) != class_ids.end()) continue;
+      Move(learning_rate * optimizer_.rate_scale, none.data(), &row);
+    }
+  }
   return result;
 }
 

@@ -40,7 +40,7 @@ class TrainingOracle {
 
   // One step over the rows `class_ids` (distinct, of all shards) with all ranks' embeddings (B x D) and labels (B). A label whose class
   // is not among the rows has no target: its log Z goes over the rows, its gradient is p/B, and it stays out of the loss.
-  // W moves with rate learning_rate * rate_scale.
+  // Those rows move, and with IdleUpdate::kExact all others that were ever set or used, with rate learning_rate * rate_scale.
   Result Step(absl::Span<const int64_t> class_ids, absl::Span<const float> embeddings, absl::Span<const int64_t> labels,
               double learning_rate);
   // The same without moving W. If `row_gradients` is given it gets class_ids.size() x D: dLoss/dw.

@@ -235,6 +235,97 @@ TEST(ColdStoreTest, ALinkedCopyKeepsItsInstant) {
   later.Check(store.get());
 }
 
+// Short records read as whole ones whose end is zeros, whichever way they went to the disk, and whoever opens it.
+TEST(ColdStoreTest, OfShortRecordsOnlyTheFirstBytesAreKept) {
+  constexpr int64_t kShortBytes = 100;
+  enum Way { kMemtables, kRun, kIngest };
+  for (const Way way : {kMemtables, kRun, kIngest}) {
+    SCOPED_TRACE(static_cast<int>(way));
+    TempDir dir;
+    ColdStore::Options options{dir.File("rows"), kBytes, 4};
+    if (way == kRun) options.tuning.run_bytes = 1;
+    std::unique_ptr<ColdStore> store = *ColdStore::Open(options);
+    store->KeepShort(kShortBytes, nullptr);
+    std::vector<std::byte> bytes(50 * kBytes, std::byte{7});
+    std::vector<ColdStore::Record> records;
+    for (uint64_t key = 0; key < 50; ++key) {
+      const int64_t step = static_cast<int64_t>(key) + (key % 3 == 0 ? ColdStore::kShort : 0);
+      records.push_back({key, step, bytes.data() + key * kBytes});
+    }
+    if (way == kIngest) {
+      size_t next = 0;
+      ASSERT_TRUE(store
+                      ->Ingest([&](ColdStore::Record* record) {
+                        if (next == records.size()) return false;
+                        *record = records[next++];
+                        return true;
+                      })
+                      .ok());
+    } else {
+      ASSERT_TRUE(store->Write(records).ok());
+    }
+    ASSERT_TRUE(store->Flush().ok());
+    store = nullptr;
+    store = MustOpen(dir.File("rows"));
+    std::vector<std::byte> read(50 * kBytes, std::byte{9});
+    std::vector<ColdStore::Target> targets;
+    for (uint64_t key = 0; key < 50; ++key) targets.push_back({key, read.data() + key * kBytes, 0});
+    ASSERT_TRUE(store->Read(absl::MakeSpan(targets)).ok());
+    for (uint64_t key = 0; key < 50; ++key) {
+      EXPECT_EQ(targets[key].step, records[key].step);
+      EXPECT_EQ(ColdStore::StepOf(targets[key].step), static_cast<int64_t>(key));
+      const int64_t kept = ColdStore::IsShort(targets[key].step) ? kShortBytes : kBytes;
+      for (int64_t i = 0; i < kBytes; ++i) ASSERT_EQ(targets[key].bytes[i], i < kept ? std::byte{7} : std::byte{0}) << key;
+    }
+    int64_t stamps = 0;
+    ASSERT_TRUE(store
+                    ->VerifyAll([&](absl::Span<const ColdStore::Stamp> some) {
+                      for (const ColdStore::Stamp& stamp : some) EXPECT_EQ(stamp.step, static_cast<int64_t>(stamp.key));
+                      stamps += static_cast<int64_t>(some.size());
+                    })
+                    .ok());
+    EXPECT_EQ(stamps, 50);
+  }
+}
+
+// Compactions come when RocksDB sees fit: the test writes until one has.
+TEST(ColdStoreTest, CompactionsMakeRecordsShort) {
+  TempDir dir;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  store->KeepShort(100, [](uint64_t key, int64_t* step, std::byte* bytes) {
+    if (key % 2 == 0) return false;
+    *step += 1000;
+    bytes[0] = std::byte{1};
+    return true;
+  });
+  const std::vector<std::byte> bytes(kBytes, std::byte{7});
+  int64_t shortened = 0;
+  for (int64_t step = 0; shortened == 0; ++step) {
+    std::vector<ColdStore::Record> records;
+    for (uint64_t key = 0; key < 40; ++key) records.push_back({key, step, bytes.data()});
+    // The newest file of all is not compacted; these keys are in older ones.
+    if (step % 10 != 0) records.erase(records.begin(), records.begin() + 20);
+    ASSERT_TRUE(store->Write(records).ok());
+    ASSERT_TRUE(store->Flush().ok());
+    for (uint64_t key = 0; key < 40; ++key) {
+      std::vector<std::byte> read(kBytes);
+      ColdStore::Target target{key, read.data(), 0};
+      ASSERT_TRUE(store->Read(absl::MakeSpan(&target, 1)).ok());
+      if (!ColdStore::IsShort(target.step)) {
+        ASSERT_EQ(read, bytes);
+        continue;
+      }
+      ++shortened;
+      ASSERT_EQ(key % 2, 1u);
+      ASSERT_LE(ColdStore::StepOf(target.step), step + 1000);
+      ASSERT_GE(ColdStore::StepOf(target.step), 1000);
+      ASSERT_EQ(read[0], std::byte{1});
+      for (int64_t i = 1; i < kBytes; ++i) ASSERT_EQ(read[i], i < 100 ? std::byte{7} : std::byte{0});
+    }
+  }
+  store->KeepShort(100, nullptr);
+}
+
 TEST(ColdStoreTest, NotesLieBesideRecords) {
   TempDir dir;
   Model model;

@@ -1,5 +1,6 @@
 #include "server/store/head_folder.h"
 
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <numeric>
@@ -83,6 +84,38 @@ TEST(HeadFolderTest, AClosedHeadComesBackAsItWas) {
   EXPECT_FALSE(opened->folder->mixed_steps().has_value());
   EXPECT_EQ(opened->rows->row_count(), 700);
   EXPECT_EQ(ReadAll(*opened->rows), expected);
+}
+
+// Rows that nobody touches stand where the steps have moved them, and go on from there.
+TEST(HeadFolderTest, IdleRowsOfAClosedHeadComeBackAsTheyStood) {
+  TempDir dir;
+  const std::string path = dir.File("faces");
+  const SgdStep idle = {/*momentum=*/0.9f, /*coupled_decay=*/0.01f, /*decoupled_decay=*/0.0f, /*rate=*/0.1f};
+  const auto step = [&](TieredRowStore* rows, absl::Span<const int64_t> ids, int64_t number) {
+    RowStore::PinnedRows pinned;
+    ASSERT_TRUE(rows->Pin(ids, &pinned).ok());
+    ASSERT_TRUE(rows->MoveIdleRows(number, idle).ok());
+    for (float* weights : pinned.weights) weights[0] = 1.0f;
+    rows->Commit(number);
+  };
+  std::vector<std::pair<float, int64_t>> expected;
+  {
+    absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(path, FacesState(), FolderOptions());
+    ASSERT_TRUE(made.ok()) << made.status();
+    ASSERT_TRUE(made->folder->MarkOpened(1, TrainingSpec(), 0).ok());
+    for (int64_t number = 0; number < 300; ++number) step(made->rows.get(), Range(2 * number, 2 * number + 2), number);
+    expected = ReadAll(*made->rows);
+    ASSERT_TRUE(made->folder->MarkClean(300).ok());
+    EXPECT_EQ(ReadAll(*made->rows), expected);
+  }
+  absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(path, FolderOptions());
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(ReadAll(*opened->rows), expected);
+  EXPECT_LT(expected[0].first, 0.9f);
+  step(opened->rows.get(), Range(0, 1), 300);
+  for (const auto& [row, before] : {std::make_pair(1, expected[1]), std::make_pair(1999, expected[1999])}) {
+    EXPECT_LT(std::abs(ReadAll(*opened->rows)[row].first), std::abs(before.first)) << "row " << row;
+  }
 }
 
 TEST(HeadFolderTest, AHeadThatWasNotClosedSaysBetweenWhichStepsItsRowsLie) {

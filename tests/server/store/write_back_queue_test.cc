@@ -35,6 +35,7 @@ class FakeCold : public ColdStore {
   absl::Status LinkTo(const std::string&) override { return absl::UnimplementedError("not asked for"); }
   absl::Status PutNote(absl::string_view, absl::string_view) override { return absl::UnimplementedError("not asked for"); }
   absl::StatusOr<std::string> GetNote(absl::string_view) override { return absl::UnimplementedError("not asked for"); }
+  void KeepShort(int64_t, Shortener) override {}
   Statistics statistics() const override { return {}; }
 
   void Open(bool open) {

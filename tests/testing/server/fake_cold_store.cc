@@ -66,7 +66,7 @@ class FakeDisk::Store : public ColdStore {
   absl::Status VerifyAll(const std::function<void(absl::Span<const Stamp> stamps)>& visit) override {
     if (absl::Status status = disk_->Begin(Call::kScan); !status.ok()) return status;
     std::vector<Stamp> stamps;
-    for (const auto& [key, stored] : disk_->records()) stamps.push_back({key, stored.step});
+    for (const auto& [key, stored] : disk_->records()) stamps.push_back({key, ColdStore::StepOf(stored.step)});
     visit(stamps);
     return absl::OkStatus();
   }
@@ -96,6 +96,11 @@ class FakeDisk::Store : public ColdStore {
     const auto found = disk_->notes_.find(std::string(name));
     if (found == disk_->notes_.end()) return absl::NotFoundError(absl::StrCat("fake disk: no note ", name));
     return found->second;
+  }
+
+  void KeepShort(int64_t, Shortener shortener) override {
+    absl::MutexLock lock(&disk_->mu_);
+    disk_->shortener_ = std::move(shortener);
   }
 
   Statistics statistics() const override {
@@ -134,6 +139,14 @@ absl::Status FakeDisk::Begin(Call call) const {
 FakeDisk::Records FakeDisk::records() const {
   absl::MutexLock lock(&mu_);
   return records_;
+}
+
+void FakeDisk::Compact() {
+  absl::MutexLock lock(&mu_);
+  for (auto& [key, stored] : records_) {
+    if (shortener_ == nullptr || ColdStore::IsShort(stored.step) || !shortener_(key, &stored.step, stored.bytes.data())) continue;
+    stored.step += ColdStore::kShort;
+  }
 }
 
 FakeDisk::Records FakeDisk::durable() const {

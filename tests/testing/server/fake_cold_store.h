@@ -38,6 +38,9 @@ class FakeDisk {
   // For calls that begin from now on; nullptr: none.
   void SetHook(Hook hook);
 
+  // Asks the shortener of the store that is open, if it has one, about every record.
+  void Compact();
+
   // What is written, and what of it a crash would leave: what was there at the last Flush() or Ingest().
   Records records() const;
   Records durable() const;
@@ -50,6 +53,7 @@ class FakeDisk {
   const int64_t record_bytes_;
   mutable absl::Mutex mu_;
   Hook hook_ ABSL_GUARDED_BY(mu_);
+  ColdStore::Shortener shortener_ ABSL_GUARDED_BY(mu_);
   Records records_ ABSL_GUARDED_BY(mu_);
   Records durable_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::string> notes_ ABSL_GUARDED_BY(mu_);
