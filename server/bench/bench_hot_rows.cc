@@ -58,9 +58,11 @@ double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now()
 // Of the rows that a step used, with `added` on top of their first values.
 absl::Status Check(const TieredRowStore& store, const RowCodec& codec, int dim, absl::Span<const int64_t> class_ids, float added) {
   std::vector<float> read(class_ids.size() * dim), expected(dim);
+  std::vector<std::byte> record(codec.record_bytes());
   if (absl::Status status = store.Read(class_ids, read.data(), nullptr, nullptr, nullptr); !status.ok()) return status;
   for (size_t i = 0; i < class_ids.size(); ++i) {
-    codec.FillVirtual(class_ids[i], expected.data());
+    codec.EncodeVirtual(class_ids[i], record.data());
+    codec.Decode(record.data(), expected.data(), nullptr);
     for (int d = 0; d < dim; ++d) {
       const float value = read[i * dim + d];
       // A 16-bit number has 8 bits, and the sum was rounded once.

@@ -597,15 +597,13 @@ void TieredRowStore::ForEachHot(int32_t partition, Visitor visit) {
   }
 }
 
-// In the order of keys: the disk gets one sorted run.
+// What is new goes to the disk in the order of keys, as one sorted run. The rows stay until their records are wanted.
 void TieredRowStore::LetPartitionGo(int32_t partition) {
   is_kept_[partition] = false;
   ForEachHot(partition, [&](uint32_t record) {
     hot_.Unset(record, HotRows::kKept | HotRows::kUsed);
     if (hot_.Has(record, HotRows::kPinned | HotRows::kLoading)) return;
-    if (MustBeWritten(record) && !TryWriteBack(record)) return;
-    hot_.Remove(record);
-    ++counts_.evicted;
+    if (MustBeWritten(record) && TryWriteBack(record)) hot_.MarkClean(record);
   });
 }
 
