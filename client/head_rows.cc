@@ -187,7 +187,7 @@ absl::Status HeadRowsWriter::Finish(int64_t committed_steps) {
 
 int64_t HeadRowsReader::File::IdAt(int64_t row) const { return LoadId(class_ids, row); }
 
-absl::StatusOr<std::unique_ptr<HeadRowsReader>> HeadRowsReader::Open(const std::string& folder) {
+absl::StatusOr<std::vector<std::string>> HeadRowsFiles(const std::string& folder) {
   int count = 0;
   std::error_code error;
   for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
@@ -205,12 +205,21 @@ absl::StatusOr<std::unique_ptr<HeadRowsReader>> HeadRowsReader::Open(const std::
   }
   if (error) return ErrnoStatus(error.value(), folder);
   if (count == 0) return absl::NotFoundError(absl::StrCat(folder, ": no rows-*.safetensors"));
-  std::unique_ptr<HeadRowsReader> reader(new HeadRowsReader());
+  std::vector<std::string> paths;
   for (int i = 0; i < count; ++i) {
-    const std::string path = HeadRowsPath(folder, i, count);
-    absl::Status status = reader->AddFile(path);
-    if (absl::IsNotFound(status)) return absl::DataLossError(absl::StrCat(path, ": missing of a set of ", count));
-    if (!status.ok()) return status;
+    paths.push_back(HeadRowsPath(folder, i, count));
+    if (!std::filesystem::exists(paths.back(), error))
+      return absl::DataLossError(absl::StrCat(paths.back(), ": missing of a set of ", count));
+  }
+  return paths;
+}
+
+absl::StatusOr<std::unique_ptr<HeadRowsReader>> HeadRowsReader::Open(const std::string& folder) {
+  const absl::StatusOr<std::vector<std::string>> paths = HeadRowsFiles(folder);
+  if (!paths.ok()) return paths.status();
+  std::unique_ptr<HeadRowsReader> reader(new HeadRowsReader());
+  for (const std::string& path : *paths) {
+    if (absl::Status status = reader->AddFile(path); !status.ok()) return status;
   }
   return reader;
 }

@@ -21,6 +21,9 @@ namespace myriad {
 // "FOLDER/rows-00002-of-00007.safetensors".
 std::string HeadRowsPath(const std::string& folder, int index, int count);
 
+// The files of the set in a folder, in order. Errors: NOT_FOUND: no rows file; DATA_LOSS: files of two sets, or one is missing.
+absl::StatusOr<std::vector<std::string>> HeadRowsFiles(const std::string& folder);
+
 // Writes rows that come in chunks of any order and unknown number (shards stream them by partition), in bounded memory: chunks are sorted
 // in a buffer and spilled to a file without a name, which a merge reads. Not thread-safe.
 class HeadRowsWriter {

@@ -46,6 +46,10 @@ class HeadSource {
   virtual absl::StatusOr<std::vector<Center>> FetchCenters(const HeadSummary& head, absl::Span<const int64_t> class_ids) = 0;
 };
 
+// The head of that name, or the only one where `name` is empty. Errors: NOT_FOUND, INVALID_ARGUMENT (several); both name those that are
+// there.
+absl::StatusOr<HeadSummary> ChooseHead(const std::vector<HeadSummary>& heads, const std::string& name);
+
 // Errors: as RunFolder::Open. Reading later: NOT_FOUND, DATA_LOSS naming the file.
 absl::StatusOr<std::unique_ptr<HeadSource>> OpenRunFolderSource(const std::string& run_dir);
 

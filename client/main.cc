@@ -93,6 +93,7 @@ int Run(int argc, char** argv) {
   myriad::AddTrain(app, &verb);
   AddData(app);
   myriad::AddQuery(app, &verb);
+  myriad::AddAdmin(app, &verb);
   myriad::AddBench(app, &verb);
   try {
     app.parse(argc, argv);

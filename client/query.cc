@@ -14,7 +14,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/optional.h"
 #include "client/head_source.h"
@@ -74,12 +73,6 @@ absl::StatusOr<std::unique_ptr<HeadSource>> OpenSource(const QueryOptions& optio
     return absl::InvalidArgumentError("say where to read: either --run DIR or --shards host:port,...");
   }
   return options.run_dir.empty() ? OpenShardSource(options.shards, options.timeout) : OpenRunFolderSource(options.run_dir);
-}
-
-absl::Status NoSuchHead(const std::string& head, const std::vector<HeadSummary>& heads) {
-  const std::string known = absl::StrJoin(heads, ", ", [](std::string* text, const HeadSummary& h) { absl::StrAppend(text, h.spec.name); });
-  if (head.empty()) return absl::InvalidArgumentError(absl::StrCat("choose a head with --head: ", known));
-  return absl::NotFoundError(absl::StrCat("there is no head '", head, "'; there is ", known));
 }
 
 Json ToJson(const OptimizerOptions& optimizer) {
@@ -321,11 +314,12 @@ absl::Status QueryHeads(const QueryOptions& options, std::ostream& out) {
   if (!source.ok()) return source.status();
   absl::StatusOr<std::vector<HeadSummary>> heads = (*source)->Heads();
   if (!heads.ok()) return heads.status();
-  std::vector<HeadSummary> chosen;
-  for (const HeadSummary& head : *heads) {
-    if (options.head.empty() || head.spec.name == options.head) chosen.push_back(head);
+  std::vector<HeadSummary> chosen = *heads;
+  if (!options.head.empty()) {
+    absl::StatusOr<HeadSummary> head = ChooseHead(*heads, options.head);
+    if (!head.ok()) return head.status();
+    chosen = {*std::move(head)};
   }
-  if (chosen.empty()) return NoSuchHead(options.head, *heads);
   if (!options.json) {
     for (const HeadSummary& head : chosen) PrintHead(head, out);
     return absl::OkStatus();
@@ -342,10 +336,8 @@ absl::Status QueryCenters(const QueryOptions& options, const CenterSelection& se
   if (!source.ok()) return source.status();
   const absl::StatusOr<std::vector<HeadSummary>> heads = (*source)->Heads();
   if (!heads.ok()) return heads.status();
-  const auto found = std::find_if(heads->begin(), heads->end(), [&](const HeadSummary& head) {
-    return options.head.empty() ? heads->size() == 1 : head.spec.name == options.head;
-  });
-  if (found == heads->end()) return NoSuchHead(options.head, *heads);
+  const absl::StatusOr<HeadSummary> found = ChooseHead(*heads, options.head);
+  if (!found.ok()) return found.status();
   const absl::StatusOr<absl::optional<IdentityCatalogue>> catalogue = OpenCatalogue(options, found->spec.name);
   if (!catalogue.ok()) return catalogue.status();
   const absl::StatusOr<std::vector<int64_t>> classes = SelectClasses(selection, found->spec, *catalogue);

@@ -147,23 +147,27 @@ absl::Status RowTransfer::FetchFromShard(ShardClient& shard, absl::Span<const in
 absl::Status RowTransfer::Read(bool with_slots, const HeadClient::RowVisitor& visitor) const {
   int64_t first_steps = -1;
   const ShardClient* first_shard = nullptr;
-  for (ShardClient* shard : shards_) {
+  for (size_t k = 0; k < shards_.size(); ++k) {
     int64_t steps = -1;
-    if (absl::Status status = ReadShard(*shard, with_slots, visitor, &steps); !status.ok()) return status;
+    const absl::Status status = ReadShard(static_cast<int>(k), with_slots, [&](const Batch& batch) {
+      steps = batch.committed_steps;
+      return visitor(batch.class_ids, batch.weights, batch.slots);
+    });
+    if (!status.ok()) return status;
     if (steps < 0) continue;  // No row: nothing to be at odds with.
     if (first_shard == nullptr) {
-      first_shard = shard;
+      first_shard = shards_[k];
       first_steps = steps;
     } else if (steps != first_steps) {
-      return absl::FailedPreconditionError(absl::StrCat(shard->Name(), ": stands at step ", steps, ", but ", first_shard->Name(),
+      return absl::FailedPreconditionError(absl::StrCat(shards_[k]->Name(), ": stands at step ", steps, ", but ", first_shard->Name(),
                                                         " at step ", first_steps, ": rows cannot be read while a run goes on"));
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status RowTransfer::ReadShard(ShardClient& shard, bool with_slots, const HeadClient::RowVisitor& visitor,
-                                    int64_t* committed_steps) const {
+absl::Status RowTransfer::ReadShard(int index, bool with_slots, const BatchVisitor& visitor) const {
+  ShardClient& shard = *shards_[index];
   v1::ReadRowsRequest request;
   request.set_head(head_.name);
   request.set_with_slots(with_slots);
@@ -179,8 +183,7 @@ absl::Status RowTransfer::ReadShard(ShardClient& shard, bool with_slots, const H
     if (weights->size(0) != rows || slots->size(0) != (with_slots ? rows : 0)) {
       return Malformed(shard, absl::StrCat(weights->size(0), " centers and ", slots->size(0), " rows of slots for ", rows, " classes"));
     }
-    *committed_steps = response.committed_steps();
-    return visitor(*ids, *weights, *slots);
+    return visitor({*ids, *weights, *slots, response.committed_steps(), response.row_count()});
   };
   CallPolicy policy = policy_;
   policy.deadline = kStreamDeadline;

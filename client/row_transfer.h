@@ -2,6 +2,7 @@
 #define MYRIAD_CLIENT_ROW_TRANSFER_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -20,10 +21,23 @@ namespace myriad {
 // outlive it. Thread-compatible.
 class RowTransfer {
  public:
+  // A part of the rows that exist on a shard, in the order of its store. Valid during the visit.
+  struct Batch {
+    absl::Span<const int64_t> class_ids;
+    at::Tensor weights;           // rows x D.
+    at::Tensor slots;             // rows x the numbers of a row's slots; 0 rows where not asked for.
+    int64_t committed_steps = 0;  // Of the head at the instant of the read.
+    int64_t shard_row_count = 0;  // Rows that exist on the shard at that instant: those of all batches.
+  };
+  using BatchVisitor = std::function<absl::Status(const Batch& batch)>;
+
   RowTransfer(const HeadSpec& head, std::vector<ShardClient*> shards, const CallPolicy& policy);
 
   absl::StatusOr<at::Tensor> Fetch(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) const;
   absl::Status Read(bool with_slots, const HeadClient::RowVisitor& visitor) const;
+  // All rows that exist on shard `shard` at one instant. Errors: the visitor's, which end it; FAILED_PRECONDITION: a step waited for the
+  // rows.
+  absl::Status ReadShard(int shard, bool with_slots, const BatchVisitor& visitor) const;
   absl::Status Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const;
 
  private:
@@ -31,7 +45,6 @@ class RowTransfer {
   absl::StatusOr<std::vector<std::vector<int64_t>>> Route(absl::Span<const int64_t> class_ids) const;
   absl::Status FetchFromShard(ShardClient& shard, absl::Span<const int64_t> class_ids, absl::Span<const int64_t> positions,
                               at::Tensor* centers, std::vector<bool>* exists) const;
-  absl::Status ReadShard(ShardClient& shard, bool with_slots, const HeadClient::RowVisitor& visitor, int64_t* committed_steps) const;
 
   const HeadSpec head_;
   const Partitions partitions_;

@@ -1,8 +1,6 @@
 #include "client/safetensors.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -89,43 +87,30 @@ int64_t TensorInfo::element_count() const {
 int64_t TensorInfo::byte_count() const { return element_count() * BytesPerElement(type); }
 
 absl::StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, path);
-  struct stat info;
-  if (::fstat(fd, &info) != 0) {
-    const int error = errno;
-    ::close(fd);
-    return ErrnoStatus(error, path);
-  }
-  if (!S_ISREG(info.st_mode) || info.st_size < kLengthBytes) {
-    ::close(fd);
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a safetensors file: ", info.st_size, " bytes"));
-  }
-  void* map = ::mmap(nullptr, info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-  const int error = errno;
-  ::close(fd);
-  if (map == MAP_FAILED) return ErrnoStatus(error, path);
-  std::unique_ptr<SafetensorsReader> reader(new SafetensorsReader(path, static_cast<const char*>(map), info.st_size));
+  absl::StatusOr<std::unique_ptr<MappedFile>> file = MappedFile::Open(path);
+  if (!file.ok()) return file.status();
+  std::unique_ptr<SafetensorsReader> reader(new SafetensorsReader(*std::move(file)));
   if (absl::Status status = reader->ParseHeader(); !status.ok()) return status;
   return reader;
 }
 
-SafetensorsReader::~SafetensorsReader() { ::munmap(const_cast<char*>(map_), map_bytes_); }
-
 absl::Status SafetensorsReader::ParseHeader() {
+  const char* const map = file_->bytes().data();
+  const int64_t map_bytes = static_cast<int64_t>(file_->bytes().size());
   const auto invalid = [&](const auto&... parts) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": not a safetensors file: ", parts...));
+    return absl::InvalidArgumentError(absl::StrCat(path(), ": not a safetensors file: ", parts...));
   };
-  const auto damaged = [&](const auto&... parts) { return absl::DataLossError(absl::StrCat(path_, ": damaged: ", parts...)); };
+  const auto damaged = [&](const auto&... parts) { return absl::DataLossError(absl::StrCat(path(), ": damaged: ", parts...)); };
 
+  if (map_bytes < kLengthBytes) return invalid(map_bytes, " bytes");
   uint64_t length = 0;
-  std::memcpy(&length, map_, kLengthBytes);
+  std::memcpy(&length, map, kLengthBytes);
   if (length > kMaxHeaderBytes) return invalid("a header of ", length, " bytes");
   const int64_t header_bytes = static_cast<int64_t>(length);
-  if (header_bytes > map_bytes_ - kLengthBytes) {
-    return damaged("the header needs ", header_bytes, " bytes, the file has ", map_bytes_ - kLengthBytes);
+  if (header_bytes > map_bytes - kLengthBytes) {
+    return damaged("the header needs ", header_bytes, " bytes, the file has ", map_bytes - kLengthBytes);
   }
-  const char* const header = map_ + kLengthBytes;
+  const char* const header = map + kLengthBytes;
   if (header_bytes == 0 || header[0] != '{') return invalid("the header does not start with '{'");
 
   std::vector<HeaderEntry> entries;
@@ -147,7 +132,7 @@ absl::Status SafetensorsReader::ParseHeader() {
   std::stable_sort(entries.begin(), entries.end(), [](const HeaderEntry& a, const HeaderEntry& b) {
     return std::make_pair(a.begin, a.end) < std::make_pair(b.begin, b.end);
   });
-  const int64_t data_bytes = map_bytes_ - kLengthBytes - header_bytes;
+  const int64_t data_bytes = map_bytes - kLengthBytes - header_bytes;
   const char* const data = header + header_bytes;
   int64_t expected_begin = 0;
   for (HeaderEntry& entry : entries) {
@@ -173,7 +158,7 @@ absl::StatusOr<TensorView> SafetensorsReader::Find(absl::string_view name) const
   for (size_t i = 0; i < tensors_.size(); ++i) {
     if (tensors_[i].name == name) return TensorView{&tensors_[i], bytes_[i]};
   }
-  return absl::NotFoundError(absl::StrCat(path_, ": no tensor '", name, "'"));
+  return absl::NotFoundError(absl::StrCat(path(), ": no tensor '", name, "'"));
 }
 
 SafetensorsWriter::SafetensorsWriter(std::string path, std::string temporary_path, int fd, std::vector<TensorInfo> tensors)

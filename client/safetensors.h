@@ -5,12 +5,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "client/mapped_file.h"
 
 namespace myriad {
 
@@ -45,12 +47,8 @@ class SafetensorsReader {
   // header, no JSON, a dtype that is not known); DATA_LOSS: the header and the bytes do not fit (truncated, ranges that overlap, leave
   // holes or do not match the shape).
   static absl::StatusOr<std::unique_ptr<SafetensorsReader>> Open(const std::string& path);
-  ~SafetensorsReader();
 
-  SafetensorsReader(const SafetensorsReader&) = delete;
-  SafetensorsReader& operator=(const SafetensorsReader&) = delete;
-
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_->path(); }
   // In the order of their bytes.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   // `__metadata__`.
@@ -60,12 +58,10 @@ class SafetensorsReader {
   absl::StatusOr<TensorView> Find(absl::string_view name) const;
 
  private:
-  SafetensorsReader(std::string path, const char* map, int64_t map_bytes) : path_(std::move(path)), map_(map), map_bytes_(map_bytes) {}
+  explicit SafetensorsReader(std::unique_ptr<MappedFile> file) : file_(std::move(file)) {}
   absl::Status ParseHeader();
 
-  const std::string path_;
-  const char* const map_;
-  const int64_t map_bytes_;
+  const std::unique_ptr<MappedFile> file_;
   std::vector<TensorInfo> tensors_;
   std::vector<absl::Span<const char>> bytes_;  // Of tensors_.
   std::map<std::string, std::string> metadata_;

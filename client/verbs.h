@@ -31,6 +31,7 @@ struct Verb {
 void AddTrain(CLI::App& app, Verb* verb);
 void AddQuery(CLI::App& app, Verb* verb);
 void AddBench(CLI::App& app, Verb* verb);
+void AddAdmin(CLI::App& app, Verb* verb);
 
 // `given` if it is not empty, else the program `name` that came with this one. Errors: as FindBinary.
 absl::StatusOr<std::string> Sibling(const std::string& given, const std::string& package, const std::string& name);

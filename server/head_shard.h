@@ -75,6 +75,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // When its classes were last positive.
   const PositiveWatch& positives() const { return *positives_; }
   Info info() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Rows that exist. Takes no lock.
+  int64_t row_count() const { return store_->row_count(); }
   // OK if the head is what a caller takes it for; FAILED_PRECONDITION naming the difference.
   absl::Status CheckIs(const HeadSpec& head, int shard_index, int shard_count) const;
 

@@ -90,6 +90,8 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
       head_->HoldRows(
           [this, made = std::move(made)](RowGate::ReaderId reader) {
             hold_ = reader;
+            // While the rows are held, no other comes to exist.
+            row_count_ = given_ ? static_cast<int64_t>(keys_.size()) : head_->row_count();
             Next(made);
           },
           [weak = weak_from_this()] {
@@ -125,6 +127,7 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
       message->set_last_step(EncodeArray<int64_t>(rows->last_step));
       message->set_committed_steps(rows->committed_steps);
       message->set_exists(rows->exists.data(), rows->exists.size());
+      message->set_row_count(row_count_);
       made(std::move(message));
     };
     if (given_) {
@@ -153,6 +156,7 @@ class RowReader : public std::enable_shared_from_this<RowReader> {
   std::vector<int64_t> keys_;  // Of the last scan; read up to next_.
   size_t next_ = 0;
   bool scanned_all_ = false;
+  int64_t row_count_ = 0;  // Of the whole stream.
 };
 
 absl::Status CheckPlace(int shard_index, int shard_count) {

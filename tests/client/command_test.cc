@@ -59,10 +59,12 @@ Result RunCommand(const std::vector<std::string>& arguments) {
 TEST(CommandTest, HelpNamesEveryVerbAndEveryVerbHasAnExample) {
   const Result top = RunCommand({"--help"});
   EXPECT_EQ(top.exit.code, 0);
-  for (const char* verb : {"train", "data", "query", "bench", "--version"}) EXPECT_THAT(top.output, HasSubstr(verb));
+  for (const char* verb : {"train", "data", "query", "admin", "bench", "--version"}) EXPECT_THAT(top.output, HasSubstr(verb));
   for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{{"train", "--help"},
                                                                                     {"query", "head", "--help"},
                                                                                     {"query", "centers", "--help"},
+                                                                                    {"admin", "export", "--help"},
+                                                                                    {"admin", "import", "--help"},
                                                                                     {"bench", "head", "--help"},
                                                                                     {"data", "pack", "--help"},
                                                                                     {"data", "check", "--help"},
@@ -106,6 +108,11 @@ TEST(CommandTest, BadInputIsOneLineWithTheOffendingValue) {
       {{"query", "head", "--run", dir.path()}, 1, "is not a run folder"},
       {{"query", "head", "--shards", "nonsense"}, 1, "'nonsense' is no shard address"},
       {{"query", "head", "--run", "a", "--shards", "b:1"}, 2, "excludes"},
+      {{"admin"}, 2, "myriad admin --help"},
+      {{"admin", "export", "--run", dir.path()}, 2, "--out is required"},
+      {{"admin", "export", "--out", dir.File("out")}, 1, "either --run DIR or --shards"},
+      {{"admin", "export", "--run", dir.path(), "--out", dir.File("out"), "--dtype", "int8"}, 2, "--dtype"},
+      {{"admin", "import", "--shards", "nonsense", "--from", dir.path()}, 1, "'nonsense' is no shard address"},
       {{"bench", "head", "--warmup-steps", "0"}, 2, "--warmup-steps"},
       {{"bench", "head", "--server-binary", "/nowhere/server", "--json", "/nowhere/out.json"}, 1, "/nowhere: No such file"},
       {{"data", "pack"}, 2, "--src is required"},

@@ -1,0 +1,125 @@
+#include <signal.h>
+
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "client/export_rows.h"
+#include "client/import_rows.h"
+#include "client/progress.h"
+#include "client/stop_signals.h"
+#include "client/verbs.h"
+
+namespace myriad {
+namespace {
+
+constexpr char kShardsHelp[] = "All servers of the head: host:port,host:port";
+constexpr char kHeadHelp[] = "Name of the head; needed where there are several";
+
+// What every verb on running servers has.
+struct ServerFlags {
+  std::string shards;
+  double timeout_seconds = 60;
+
+  void AddTimeout(CLI::App* verb) {
+    verb->add_option("--timeout", timeout_seconds, "Seconds that a server may take to answer a call")
+        ->check(CLI::Range(0.001, 86400.0))
+        ->capture_default_str();
+  }
+  template <typename Options>
+  void Finish(Options* options) const {
+    options->shards = absl::StrSplit(shards, ',', absl::SkipEmpty());
+    options->timeout = absl::Seconds(timeout_seconds);
+    options->progress = Progress::ForStderr();
+    HandleStopSignals(SA_RESETHAND);  // The second time the process ends at once.
+    options->should_stop = [] { return StopRequests() > 0; };
+  }
+};
+
+void AddExport(CLI::App* admin, Verb* verb) {
+  struct Flags {
+    ServerFlags servers;
+    ExportOptions options;
+    std::string dtype = "stored";
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* app = admin->add_subcommand("export", "Writes the rows of a head as safetensors files");
+  auto* run = app->add_option("--run", flags->options.run_dir, "Run folder; no server is needed");
+  app->add_option("--shards", flags->servers.shards, kShardsHelp)->excludes(run);
+  app->add_option("--head", flags->options.head, kHeadHelp);
+  app->add_option("--out", flags->options.out_dir, "Folder for the files; must be empty or missing")->required();
+  app->add_option("--dtype", flags->dtype, "How weights are written; narrower than they are stored, they are rounded to nearest")
+      ->check(CLI::IsMember({"stored", "float32", "bfloat16", "float16"}))
+      ->capture_default_str();
+  app->add_flag("--slots", flags->options.slots, "Optimizer slots too, as float32");
+  flags->servers.AddTimeout(app);
+  app->footer(
+      "Only rows that exist are written; the others follow from the head's seed. Files stream, whatever their size, are read back from "
+      "the\n"
+      "disk and compared, and the folder appears when all are right.\n"
+      "Examples:\n"
+      "  myriad admin export --shards 10.0.0.1:50051,10.0.0.2:50051 --head faces --out faces-rows\n"
+      "  myriad admin export --run runs/first --out faces-rows --dtype bfloat16");
+  app->callback([flags, verb] {
+    verb->run = [flags] {
+      flags->servers.Finish(&flags->options);
+      if (flags->dtype == "float32") flags->options.dtype = DataType::kFloat32;
+      if (flags->dtype == "bfloat16") flags->options.dtype = DataType::kBFloat16;
+      if (flags->dtype == "float16") flags->options.dtype = DataType::kFloat16;
+      return ExportRows(flags->options, std::cout);
+    };
+  });
+}
+
+void AddImport(CLI::App* admin, Verb* verb) {
+  struct Flags {
+    ServerFlags servers;
+    ImportOptions options;
+    std::string verify = "all";
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* app =
+      admin->add_subcommand("import", "Sets rows of a head from safetensors, or from the checkpoints of a Partial FC run's ranks");
+  app->add_option("--shards", flags->servers.shards, kShardsHelp)->required();
+  app->add_option("--head", flags->options.head, kHeadHelp);
+  app->add_option("--head-spec", flags->options.spec_path, "myriad.v1.HeadSpec in text format: makes the head where it is not there yet");
+  app->add_option("--from", flags->options.from, "Files, or folders of them: *.safetensors, or *.pt of all ranks")->required();
+  app->add_flag("--slots", flags->options.slots, "Optimizer slots (momentum) too; else they start from zero");
+  app->add_option("--verify", flags->verify, "What is read back and compared bit by bit: all rows, some 10,000 of them, or none")
+      ->check(CLI::IsMember({"all", "sample", "none"}))
+      ->capture_default_str();
+  app->add_flag("--while-training", flags->options.while_training,
+                "Writes rows between the steps of a run; without it a head that is trained is refused");
+  flags->servers.AddTimeout(app);
+  app->footer(
+      "Files are checked as a whole before the first row is written. Without class_ids, a row's number is its class. Checkpoints of ranks "
+      "are\n"
+      "told by the last number in their names. Broken off, an import may be repeated.\n"
+      "Examples:\n"
+      "  myriad admin import --shards 10.0.0.1:50051,10.0.0.2:50051 --head faces --from faces-rows\n"
+      "  myriad admin import --shards 10.0.0.1:50051 --head-spec faces.textproto --from partial_fc_run --slots --verify sample");
+  app->callback([flags, verb] {
+    verb->run = [flags] {
+      flags->servers.Finish(&flags->options);
+      const std::map<std::string, ImportOptions::Verify> choices = {
+          {"all", ImportOptions::Verify::kAll}, {"sample", ImportOptions::Verify::kSample}, {"none", ImportOptions::Verify::kNone}};
+      flags->options.verify = choices.at(flags->verify);
+      return ImportRows(flags->options, std::cout);
+    };
+  });
+}
+
+}  // namespace
+
+void AddAdmin(CLI::App& app, Verb* verb) {
+  CLI::App* admin = app.add_subcommand("admin", "Changes heads, and moves their rows to files and back");
+  admin->require_subcommand(0, 1);
+  AddExport(admin, verb);
+  AddImport(admin, verb);
+}
+
+}  // namespace myriad

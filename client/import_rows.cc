@@ -1,0 +1,152 @@
+#include "client/import_rows.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+
+#include <ATen/Functions.h>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "client/admin_head.h"
+#include "client/file_util.h"
+#include "client/import_files.h"
+#include "client/text_proto.h"
+#include "head/stored_numbers.h"
+#include "myriad/v1/head.pb.h"
+#include "proto/wire/head_codec.h"
+#include "proto/wire/status.h"
+
+namespace myriad {
+namespace {
+
+constexpr int64_t kBytesPerBatch = 1 << 20;
+constexpr int64_t kSampledRows = 10000;
+
+absl::StatusOr<std::unique_ptr<AdminHead>> OpenHead(const ImportOptions& options) {
+  if (options.spec_path.empty()) return AdminHead::Open(options.shards, options.head, options.timeout);
+  const absl::StatusOr<std::string> text = ReadFile(options.spec_path);
+  if (!text.ok()) return text.status();
+  v1::HeadSpec message;
+  if (absl::Status status = ParseText(*text, options.spec_path, &message); !status.ok()) return status;
+  const absl::StatusOr<HeadSpec> spec = ParseHeadSpec(message);
+  if (!spec.ok()) return Annotate(spec.status(), options.spec_path);
+  if (!options.head.empty() && options.head != spec->name) {
+    return absl::InvalidArgumentError(absl::StrCat("--head is ", options.head, "; ", options.spec_path, " describes head ", spec->name));
+  }
+  return AdminHead::Create(*spec, options.shards, options.timeout);
+}
+
+// `left`: what a stop leaves.
+absl::Status CheckStop(const ImportOptions& options, absl::string_view left) {
+  if (!options.should_stop || !options.should_stop()) return absl::OkStatus();
+  return absl::CancelledError(absl::StrCat("stopped; ", left));
+}
+
+at::Tensor View(const std::vector<float>& numbers, int64_t rows) {
+  return at::from_blob(const_cast<float*>(numbers.data()), {rows, static_cast<int64_t>(numbers.size()) / rows}, at::kFloat);
+}
+
+absl::Status WriteAllRows(const ImportOptions& options, const ImportFiles& files, int64_t rows_per_batch, const AdminHead& head) {
+  Progress progress(absl::StrCat("importing into head ", head.spec().name), files.row_count(), options.progress);
+  return files.Visit(rows_per_batch, [&](const ImportFiles::Batch& batch) -> absl::Status {
+    if (absl::Status status = CheckStop(options, "only some rows are written: import again"); !status.ok()) return status;
+    const int64_t rows = batch.class_ids.size();
+    const at::Tensor slots = batch.slots.empty() ? at::Tensor() : View(batch.slots, rows);
+    progress.Add(rows);
+    return head.rows().Write(batch.class_ids, View(batch.weights, rows), slots);
+  });
+}
+
+// The numbers as the head stores them.
+std::vector<float> AsStored(const std::vector<float>& numbers, DataType dtype) {
+  std::vector<std::byte> stored(numbers.size() * BytesOf(dtype));
+  StoreNearest(dtype, numbers.data(), numbers.size(), stored.data());
+  std::vector<float> result(numbers.size());
+  Widen(dtype, stored.data(), result.size(), result.data());
+  return result;
+}
+
+// Compares every `stride`-th row. Returns how many.
+absl::StatusOr<int64_t> VerifyRows(const ImportOptions& options, const ImportFiles& files, int64_t rows_per_batch, int64_t stride,
+                                   const AdminHead& head) {
+  Progress progress("reading back", files.row_count(), options.progress);
+  int64_t seen = 0;
+  int64_t compared = 0;
+  const int64_t dim = head.spec().embedding_dim;
+  const absl::Status status = files.Visit(rows_per_batch, [&](const ImportFiles::Batch& batch) -> absl::Status {
+    if (absl::Status stop = CheckStop(options, "all rows are written, not all were read back"); !stop.ok()) return stop;
+    std::vector<int64_t> ids;
+    std::vector<int64_t> positions;  // In the batch.
+    for (size_t i = 0; i < batch.class_ids.size(); ++i, ++seen) {
+      if (seen % stride != 0) continue;
+      ids.push_back(batch.class_ids[i]);
+      positions.push_back(i);
+    }
+    progress.Add(batch.class_ids.size());
+    if (ids.empty()) return absl::OkStatus();
+    std::vector<bool> exists;
+    const absl::StatusOr<at::Tensor> found = head.rows().Fetch(ids, &exists);
+    if (!found.ok()) return found.status();
+    const std::vector<float> expected = AsStored(batch.weights, head.spec().weight_dtype);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const float* row = found->const_data_ptr<float>() + i * dim;
+      if (exists[i] && std::memcmp(row, expected.data() + positions[i] * dim, dim * sizeof(float)) == 0) continue;
+      return absl::DataLossError(absl::StrCat(*batch.path, ": row ", batch.first_row + positions[i], ", class ", ids[i],
+                                              ": reads back from the shards as something else"));
+    }
+    compared += ids.size();
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return compared;
+}
+
+}  // namespace
+
+absl::Status ImportRows(const ImportOptions& options, std::ostream& out) {
+  if (options.while_training && options.verify != ImportOptions::Verify::kNone) {
+    return absl::InvalidArgumentError("rows move while a run trains them: --while-training needs --verify none");
+  }
+  const absl::StatusOr<std::unique_ptr<AdminHead>> head = OpenHead(options);
+  if (!head.ok()) return head.status();
+  const HeadSpec& spec = (*head)->spec();
+  const absl::StatusOr<ImportFiles> files = ImportFiles::Open(options.from, spec, options.slots);
+  if (!files.ok()) return files.status();
+  const int64_t row_bytes = int64_t{4} * (spec.embedding_dim + (options.slots ? SlotNumbers(spec) : 0));
+  // Each shard gets its part of a batch in a request of its own.
+  const int64_t rows_per_batch = std::max<int64_t>(1, kBytesPerBatch / row_bytes) * static_cast<int64_t>((*head)->shards().size());
+  {
+    Progress progress("checking", files->row_count(), options.progress);
+    const absl::Status checked = files->Check(rows_per_batch, [&](const ImportFiles::Batch& batch) {
+      progress.Add(batch.class_ids.size());
+      return CheckStop(options, "no row was written");
+    });
+    if (!checked.ok()) return checked;
+  }
+  if (!options.while_training) {
+    if (absl::Status status = (*head)->CheckNoSteps(); !status.ok()) return status;
+  }
+  if (absl::Status status = WriteAllRows(options, *files, rows_per_batch, **head); !status.ok()) return status;
+  int64_t compared = 0;
+  if (options.verify != ImportOptions::Verify::kNone) {
+    const int64_t stride =
+        options.verify == ImportOptions::Verify::kAll ? 1 : std::max<int64_t>(1, (files->row_count() + kSampledRows - 1) / kSampledRows);
+    const absl::StatusOr<int64_t> verified = VerifyRows(options, *files, rows_per_batch, stride, **head);
+    if (!verified.ok()) return verified.status();
+    compared = *verified;
+  }
+  out << absl::StrFormat("imported %d rows%s from %d files into head %s; ", files->row_count(), options.slots ? " with slots" : "",
+                         files->count(), spec.name);
+  if (options.verify == ImportOptions::Verify::kNone) {
+    out << "not read back\n";
+  } else {
+    out << absl::StrFormat("%d read back and equal\n", compared);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace myriad
