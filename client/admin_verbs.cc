@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "client/export_rows.h"
+#include "client/grow_head.h"
 #include "client/import_rows.h"
 #include "client/progress.h"
 #include "client/stop_signals.h"
@@ -113,6 +114,36 @@ void AddImport(CLI::App* admin, Verb* verb) {
   });
 }
 
+void AddGrow(CLI::App* admin, Verb* verb) {
+  struct Flags {
+    ServerFlags servers;
+    GrowOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* app = admin->add_subcommand("grow", "Gives a head more classes, on all shards at one step");
+  app->add_option("--shards", flags->servers.shards, kShardsHelp)->required();
+  app->add_option("--head", flags->options.head, kHeadHelp);
+  auto* classes = app->add_option("--classes", flags->options.class_count, "N as it is to be")->check(CLI::PositiveNumber);
+  app->add_option("--identities", flags->options.identities_path, "Names of the new classes, one a line")->excludes(classes);
+  app->add_option("--catalogue", flags->options.catalogue_path, "identities.tsv of the head, to which the names are appended");
+  app->add_option("--embeddings", flags->options.embeddings_path,
+                  "A row for each new class, in their order (safetensors), scaled to the norm of the others; else they are virtual");
+  flags->servers.AddTimeout(app);
+  app->footer(
+      "Everything is checked before anything changes. A run that has the head open is ended; one in a step is refused. Broken off, the "
+      "same\n"
+      "command again completes it.\n"
+      "Examples:\n"
+      "  myriad admin grow --shards 10.0.0.1:50051,10.0.0.2:50051 --head faces --identities new.txt --catalogue identities.tsv\n"
+      "  myriad admin grow --shards 10.0.0.1:50051 --head faces --classes 400000 --embeddings means.safetensors");
+  app->callback([flags, verb] {
+    verb->run = [flags] {
+      flags->servers.Finish(&flags->options);
+      return GrowHead(flags->options, std::cout);
+    };
+  });
+}
+
 }  // namespace
 
 void AddAdmin(CLI::App& app, Verb* verb) {
@@ -120,6 +151,7 @@ void AddAdmin(CLI::App& app, Verb* verb) {
   admin->require_subcommand(0, 1);
   AddExport(admin, verb);
   AddImport(admin, verb);
+  AddGrow(admin, verb);
 }
 
 }  // namespace myriad

@@ -30,7 +30,7 @@ void SummarizeNorms(std::vector<double> norms, Coverage* coverage) {
 }
 
 PositiveWatch::PositiveWatch(int64_t class_count, int64_t most_classes)
-    : class_count_(class_count), one_in_(static_cast<uint64_t>((class_count + most_classes - 1) / most_classes)) {}
+    : one_in_(static_cast<uint64_t>((class_count + most_classes - 1) / most_classes)), class_count_(class_count) {}
 
 bool PositiveWatch::IsWatched(int64_t class_id) const {
   return one_in_ <= 1 || UniformBelow(Mix64(static_cast<uint64_t>(class_id) ^ kWatchPurpose), one_in_) == 0;

@@ -38,6 +38,11 @@ class PositiveWatch {
   // Watches about `most_classes` of the shard's `class_count` classes, or all of them.
   explicit PositiveWatch(int64_t class_count, int64_t most_classes = 1 << 16);
 
+  // The shard has `class_count` classes from now on; the same part of them is watched.
+  void Grow(int64_t class_count) ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    class_count_ = class_count;
+  }
   // The labels of a step that are of this shard; a class may repeat.
   void Record(int64_t step, absl::Span<const int64_t> labels) ABSL_LOCKS_EXCLUDED(mu_);
   // Fills in what `coverage` says of positives, after `committed_steps`.
@@ -46,9 +51,9 @@ class PositiveWatch {
  private:
   bool IsWatched(int64_t class_id) const;
 
-  const int64_t class_count_;
   const uint64_t one_in_;  // A class of so many is watched.
   mutable absl::Mutex mu_;
+  int64_t class_count_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<int64_t, int64_t> last_positive_ ABSL_GUARDED_BY(mu_);  // Class to step.
 };
 

@@ -6,6 +6,7 @@
 
 #include <ATen/Functions.h>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -28,14 +29,14 @@ constexpr int64_t kDirectWriteBytes = int64_t{1} << 30;
 HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, std::unique_ptr<HeadFolder> folder, Executor* executor,
                      Timer* timer, ConnectPeers connect)
     : options_(options),
-      partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
+      shape_(std::make_shared<Shape>(options.head)),
       store_(std::move(store)),
       folder_(std::move(folder)),
       timer_(timer),
       connect_(std::move(connect)),
       strand_(std::make_shared<Strand>(executor)),
       gate_(std::make_shared<RowGate>()),
-      positives_(std::make_shared<PositiveWatch>(partitions_.ShardSize(options.shard_index, options.shard_count))) {
+      positives_(std::make_shared<PositiveWatch>(shape_->partitions.ShardSize(options.shard_index, options.shard_count))) {
   if (folder_ == nullptr) return;
   committed_steps_ = folder_->state().committed_steps;
   stored_incarnation_ = std::max(folder_->state().incarnation, options.least_incarnation);
@@ -45,7 +46,7 @@ HeadShard::HeadShard(const Options& options, std::unique_ptr<RowStore> store, st
 
 HeadShard::Info HeadShard::InfoLocked() const {
   Info info;
-  info.head = options_.head;
+  info.head = shape()->head;
   info.shard_index = options_.shard_index;
   info.shard_count = options_.shard_count;
   info.committed_steps = committed_steps_;
@@ -80,7 +81,11 @@ HeadShard::Info HeadShard::info() const {
 }
 
 absl::Status HeadShard::CheckIs(const HeadSpec& head, int shard_index, int shard_count) const {
-  if (absl::Status status = CheckSame(options_.head, "the shard", head, "the call"); !status.ok()) return status;
+  if (absl::Status status = CheckSame(shape()->head, "the shard", head, "the call"); !status.ok()) return status;
+  return CheckPlace(shard_index, shard_count);
+}
+
+absl::Status HeadShard::CheckPlace(int shard_index, int shard_count) const {
   if (shard_index != options_.shard_index || shard_count != options_.shard_count) {
     return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "': this server is shard ", options_.shard_index,
                                                       " of ", options_.shard_count, " of it; the call says shard ", shard_index, " of ",
@@ -90,15 +95,16 @@ absl::Status HeadShard::CheckIs(const HeadSpec& head, int shard_index, int shard
 }
 
 int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
-  const int64_t shard_size = partitions_.ShardSize(options_.shard_index, options_.shard_count);
+  const std::shared_ptr<const Shape> shape = this->shape();
+  const int64_t shard_size = shape->partitions.ShardSize(options_.shard_index, options_.shard_count);
   switch (training.sampler.kind) {
     case SamplerOptions::Kind::kAll: return shard_size;
     case SamplerOptions::Kind::kUniform:
     case SamplerOptions::Kind::kAllSample: return std::min(shard_size, training.sampler.sample_count / options_.shard_count);
     case SamplerOptions::Kind::kPool:
     case SamplerOptions::Kind::kBlock: {
-      const PoolRotation rotation(partitions_, training.sampler);
-      const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
+      const PoolRotation rotation(shape->partitions, training.sampler);
+      const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
       const double share = static_cast<double>(rotation.MostResidentRows(first, last)) / rotation.pool_size();
       return static_cast<int64_t>(std::ceil(training.sampler.sample_count * std::min(share, 1.0)));
     }
@@ -109,9 +115,10 @@ int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
 
 int64_t HeadShard::ResidentRows(const TrainingSpec& training) const {
   if (!HasPool(training.sampler.kind)) return DrawnRows(training);
-  const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
-  return std::min(partitions_.ShardSize(options_.shard_index, options_.shard_count),
-                  PoolRotation(partitions_, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
+  const std::shared_ptr<const Shape> shape = this->shape();
+  const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
+  return std::min(shape->partitions.ShardSize(options_.shard_index, options_.shard_count),
+                  PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
 }
 
 int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
@@ -123,7 +130,7 @@ absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const Traini
   // Positives come on top; the step that has them asks for their memory.
   const int64_t rows = DrawnRows(training);
   if (absl::Status status = store_->CheckRowsFit(rows, ResidentRows(training)); !status.ok()) return status;
-  const int64_t new_rows = std::min(rows, partitions_.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
+  const int64_t new_rows = std::min(rows, shape()->partitions.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
   return store_->CheckMemory(
       CopyBytes(training) - (ended != nullptr ? CopyBytes(*ended) : 0) + store_->BytesOfNewRows(new_rows),
       absl::StrCat("the ", rows, " rows of a step with ", options_.head.embedding_dim, " numbers each, ", new_rows, " of them new,"));
@@ -161,6 +168,10 @@ absl::Status HeadShard::CheckMayOpen(const SessionOptions& options) const {
   };
   if (!stopped_.ok()) return stopped_;
   if (!torn_.ok()) return torn_;
+  if (growing_) return refuse("is being given more classes");
+  if (const int64_t classes = shape()->head.class_count; options.class_count != 0 && options.class_count != classes) {
+    return refuse("has ", classes, " classes; the run takes it for one of ", options.class_count);
+  }
   if (open != nullptr && options.incarnation < open->incarnation) {
     return refuse("is open under incarnation ", open->incarnation, "; ", options.incarnation, " is not greater");
   }
@@ -255,7 +266,7 @@ void HeadShard::FinishOpen(int64_t incarnation) {
 absl::StatusOr<HeadShard::Info> HeadShard::BeginSession() {
   mixed_steps_.reset();
   TrainingSession::Parts parts;
-  parts.head = options_.head;
+  parts.head = shape()->head;
   parts.committed_steps = committed_steps_;
   parts.store = store_;
   parts.strand = strand_;
@@ -314,15 +325,16 @@ absl::StatusOr<std::shared_ptr<TrainingSession>> HeadShard::SessionForPeer(int64
 }
 
 absl::Status HeadShard::CheckClassIds(absl::Span<const int64_t> class_ids) const {
+  const std::shared_ptr<const Shape> shape = this->shape();
   int64_t last = -1;
   for (int64_t class_id : class_ids) {
-    if (class_id < 0 || class_id >= options_.head.class_count) {
-      return absl::InvalidArgumentError(absl::StrCat("class ", class_id, " is outside [0, ", options_.head.class_count, ")"));
+    if (class_id < 0 || class_id >= shape->head.class_count) {
+      return absl::InvalidArgumentError(absl::StrCat("class ", class_id, " is outside [0, ", shape->head.class_count, ")"));
     }
     if (class_id <= last)
       return absl::InvalidArgumentError(absl::StrCat("class ids must increase strictly; ", class_id, " follows ", last));
     last = class_id;
-    if (const int owner = partitions_.ShardOfClass(class_id, options_.shard_count); owner != options_.shard_index) {
+    if (const int owner = shape->partitions.ShardOfClass(class_id, options_.shard_count); owner != options_.shard_index) {
       return absl::FailedPreconditionError(absl::StrCat("class ", class_id, " of head '", options_.head.name, "' is on shard ", owner,
                                                         " of ", options_.shard_count, "; this is shard ", options_.shard_index));
     }
@@ -394,6 +406,73 @@ void HeadShard::RunBetweenSteps(std::function<absl::Status()> task, Done done) {
     done(status);
   };
   gate_->Acquire([strand = strand_, run] { strand->Run(run); });
+}
+
+absl::Status HeadShard::CheckMayGrow(const HeadSpec& now, int64_t committed_steps) const {
+  if (absl::Status status = CheckIs(now, options_.shard_index, options_.shard_count); !status.ok()) return status;
+  const auto refuse = [&](const auto&... parts) {
+    return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' on shard ", options_.shard_index, ": ", parts...));
+  };
+  std::shared_ptr<TrainingSession> session;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!stopped_.ok()) return stopped_;
+    if (!torn_.ok()) return torn_;
+    if (opening_ || growing_) return refuse(opening_ ? "a run is opening it" : "it is being given more classes");
+    if (mixed_steps_) return refuse("its rows lie between steps ", mixed_steps_->oldest, " and ", mixed_steps_->newest);
+    if (committed_steps_ != committed_steps) return refuse("it is at step ", committed_steps_, "; the call takes it at ", committed_steps);
+    session = session_;
+  }
+  const int64_t open_steps =
+      session == nullptr ? 0 : session->train().statistics().open_steps + session->evaluate().statistics().open_steps;
+  return open_steps == 0 ? absl::OkStatus() : refuse("a step of the run that trains it is under way; stop the run first");
+}
+
+void HeadShard::Grow(const HeadSpec& now, int64_t class_count, int64_t committed_steps, bool check_only, Done done) {
+  HeadSpec grown = now;
+  grown.class_count = class_count;
+  if (shape()->head == grown) return done(absl::OkStatus());
+  absl::Status status = CheckMayGrow(now, committed_steps);
+  std::shared_ptr<TrainingSession> ending;
+  if (status.ok() && !check_only) {
+    absl::MutexLock lock(&mu_);
+    // Another may have begun meanwhile.
+    if (opening_ || growing_) status = absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' is in use; try again"));
+    growing_ = growing_ || status.ok();
+    ending = session_;
+  }
+  if (!status.ok() || check_only) return done(status);
+  const auto grow = [self = shared_from_this(), now, class_count, committed_steps, done = std::move(done)] {
+    self->RunBetweenSteps([self, now, class_count, committed_steps] { return self->GrowNow(now, class_count, committed_steps); }, done);
+  };
+  if (ending == nullptr) return grow();
+  ending->Close(absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' has grown to ", class_count,
+                                                           " classes; this run must stop, and may be started again with as many")),
+                grow);
+}
+
+absl::Status HeadShard::GrowNow(const HeadSpec& now, int64_t class_count, int64_t committed_steps) {
+  const absl::Cleanup over = [this] {
+    absl::MutexLock lock(&mu_);
+    growing_ = false;
+  };
+  HeadSpec grown = now;
+  grown.class_count = class_count;
+  absl::Status status = CheckRows();
+  {
+    absl::MutexLock lock(&mu_);
+    // A step may have been committed before the run ended.
+    if (status.ok() && committed_steps_ != committed_steps) {
+      status = absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' went on to step ", committed_steps_));
+    }
+  }
+  if (status.ok() && folder_ != nullptr) status = folder_->Grow(class_count);
+  if (status.ok() && folder_ == nullptr) store_->Grow(class_count);
+  if (!status.ok()) return status;
+  const std::shared_ptr<const Shape> shape = std::make_shared<Shape>(grown);
+  positives_->Grow(shape->partitions.ShardSize(options_.shard_index, options_.shard_count));
+  std::atomic_store(&shape_, shape);
+  return absl::OkStatus();
 }
 
 void HeadShard::SetMemory(int64_t memory_bytes) {

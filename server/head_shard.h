@@ -71,7 +71,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   HeadShard(const Options& options, std::unique_ptr<RowStore> store, std::unique_ptr<HeadFolder> folder, Executor* executor, Timer* timer,
             ConnectPeers connect);
 
-  const HeadSpec& spec() const { return options_.head; }
+  // As it is now; class_count may grow.
+  HeadSpec spec() const { return shape()->head; }
   // When its classes were last positive.
   const PositiveWatch& positives() const { return *positives_; }
   Info info() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -79,6 +80,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   int64_t row_count() const { return store_->row_count(); }
   // OK if the head is what a caller takes it for; FAILED_PRECONDITION naming the difference.
   absl::Status CheckIs(const HeadSpec& head, int shard_index, int shard_count) const;
+  // The same of the place alone.
+  absl::Status CheckPlace(int shard_index, int shard_count) const;
 
   // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now, with what a run that it
   // ends would set free.
@@ -120,6 +123,12 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void StoreVirtualRows(std::function<void(absl::StatusOr<StoredRun>)> done);
   // Reserves and pre-faults. Errors: as RowStore::Reserve.
   void Reserve(int64_t row_count, Done done);
+  // Gives the head `class_count` classes, no fewer than `now` has, at its step `committed_steps`; ends the run that has it open, which must
+  // not be in a step. Durable where there is a folder. OK, and nothing changes, where it has that many already. `check_only` changes
+  // nothing and tells what the call would.
+  // Errors: FAILED_PRECONDITION (the head is not `now`, or at another step; a step is under way, or a run opens it; rows that lie between
+  // steps), DATA_LOSS (torn rows), those of the folder.
+  void Grow(const HeadSpec& now, int64_t class_count, int64_t committed_steps, bool check_only, Done done) ABSL_LOCKS_EXCLUDED(mu_);
   // Between two steps: from now on with so much memory for all that the rows take. Does nothing without a folder.
   void SetMemory(int64_t memory_bytes);
 
@@ -148,6 +157,18 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   absl::Status CloseFolder() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // What the number of classes decides.
+  struct Shape {
+    explicit Shape(const HeadSpec& spec) : head(spec), partitions(spec.class_count, spec.seed, spec.partition_count) {}
+    const HeadSpec head;
+    const Partitions partitions;
+  };
+
+  std::shared_ptr<const Shape> shape() const { return std::atomic_load(&shape_); }
+  // OK if Grow() may begin.
+  absl::Status CheckMayGrow(const HeadSpec& now, int64_t committed_steps) const ABSL_LOCKS_EXCLUDED(mu_);
+  // On the strand, with the rows alone.
+  absl::Status GrowNow(const HeadSpec& now, int64_t class_count, int64_t committed_steps) ABSL_LOCKS_EXCLUDED(mu_);
   // DATA_LOSS once a step was applied in part only.
   absl::Status CheckRows() const ABSL_LOCKS_EXCLUDED(mu_);
   // The rows of a step without the positives on top, and what the run keeps beside them.
@@ -167,8 +188,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void RunBetweenSteps(std::function<absl::Status()> task, Done done);
   Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const Options options_;
-  const Partitions partitions_;
+  const Options options_;                     // class_count as it was at first.
+  std::shared_ptr<const Shape> shape_;        // Set by GrowNow(), read by shape().
   const std::shared_ptr<RowStore> store_;     // Used on the strand alone, as is
   const std::unique_ptr<HeadFolder> folder_;  // this. May be nullptr.
   Timer* const timer_;
@@ -187,6 +208,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   std::optional<StepRange> mixed_steps_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<TrainingSession> session_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<TrainingSession> previous_ ABSL_GUARDED_BY(mu_);  // For peers.
+  bool growing_ ABSL_GUARDED_BY(mu_) = false;                       // Grow() waits for the run to end.
   // An Open() that waits for the run before to end.
   std::optional<SessionOptions> opening_ ABSL_GUARDED_BY(mu_);
   std::vector<OpenDone> waiting_ ABSL_GUARDED_BY(mu_);

@@ -14,6 +14,7 @@ absl::Status CheckSame(const SessionOptions& open, const SessionOptions& asked) 
   const auto differ = [](const char* field, const auto& a, const auto& b) {
     return absl::FailedPreconditionError(absl::StrCat(field, " is ", a, " where the head is open, ", b, " in the call"));
   };
+  if (open.class_count != asked.class_count) return differ("class_count", open.class_count, asked.class_count);
   if (open.shard_index != asked.shard_index) return differ("shard_index", open.shard_index, asked.shard_index);
   if (open.rank_count != asked.rank_count) return differ("rank_count", open.rank_count, asked.rank_count);
   if (open.shard_addresses != asked.shard_addresses) {

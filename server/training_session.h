@@ -27,6 +27,7 @@ namespace myriad {
 struct SessionOptions {
   TrainingSpec training;
   int64_t incarnation = 0;
+  int64_t class_count = 0;  // N as the run takes it; 0: as it is.
   int shard_index = 0;
   std::vector<std::string> shard_addresses;  // K.
   int rank_count = 1;

@@ -183,7 +183,7 @@ grpc::ServerUnaryReactor* ShardAdminService::WriteRows(grpc::CallbackServerConte
                                                        v1::WriteRowsResponse*) {
   absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(request->head());
   if (!head.ok()) return FinishNow(context, head.status());
-  const HeadSpec& spec = (*head)->spec();
+  const HeadSpec spec = (*head)->spec();
   absl::StatusOr<std::vector<int64_t>> class_ids = DecodeArray<int64_t>(request->class_ids(), "class_ids");
   if (!class_ids.ok()) return FinishNow(context, class_ids.status());
   if (absl::Status status = (*head)->CheckClassIds(*class_ids); !status.ok()) return FinishNow(context, status);
@@ -331,6 +331,28 @@ grpc::ServerUnaryReactor* ShardAdminService::StoreVirtualRows(grpc::CallbackServ
     response->set_direct_write_bytes_per_second(run->direct_write_bytes_per_second);
     reactor->Finish(grpc::Status::OK);
   });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ShardAdminService::GrowHead(grpc::CallbackServerContext* context, const v1::GrowHeadRequest* request,
+                                                      v1::GrowHeadResponse*) {
+  absl::StatusOr<HeadSpec> now = ParseHeadSpec(request->head());
+  if (!now.ok()) return FinishNow(context, now.status());
+  HeadSpec grown = *now;
+  grown.class_count = request->class_count();
+  if (absl::Status status = Validate(grown); !status.ok()) return FinishNow(context, status);
+  if (grown.class_count < now->class_count) {
+    return FinishNow(context, absl::InvalidArgumentError(
+                                  absl::StrCat("class_count is ", grown.class_count, "; the head has ", now->class_count, " already")));
+  }
+  absl::StatusOr<std::shared_ptr<HeadShard>> head = shard_->Find(now->name);
+  if (!head.ok()) return FinishNow(context, head.status());
+  if (absl::Status status = (*head)->CheckPlace(request->shard_index(), request->shard_count()); !status.ok()) {
+    return FinishNow(context, status);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  (*head)->Grow(*now, request->class_count(), request->committed_steps(), request->check_only(),
+                [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status)); });
   return reactor;
 }
 

@@ -39,6 +39,8 @@ class ShardAdminService : public v1::ShardAdmin::CallbackService {
                                       v1::ListSavesResponse* response) override;
   grpc::ServerUnaryReactor* StoreVirtualRows(grpc::CallbackServerContext* context, const v1::StoreVirtualRowsRequest* request,
                                              v1::StoreVirtualRowsResponse* response) override;
+  grpc::ServerUnaryReactor* GrowHead(grpc::CallbackServerContext* context, const v1::GrowHeadRequest* request,
+                                     v1::GrowHeadResponse* response) override;
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const v1::GetStatisticsRequest* request,
                                           v1::GetStatisticsResponse* response) override;
 

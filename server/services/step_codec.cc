@@ -163,6 +163,7 @@ absl::StatusOr<SessionOptions> ParseSession(const v1::OpenHeadRequest& request, 
   if (!training.ok()) return training.status();
   session.training = *std::move(training);
   session.incarnation = request.incarnation();
+  session.class_count = head.class_count;
   session.shard_index = request.shard_index();
   session.shard_addresses.assign(request.shard_addresses().begin(), request.shard_addresses().end());
   session.rank_count = request.rank_count();

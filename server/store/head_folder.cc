@@ -145,6 +145,21 @@ absl::Status HeadFolder::SetMemory(int64_t memory_bytes) {
 
 absl::Status HeadFolder::PutState() { return rows_->cold()->PutNote(kStateNote, SerializeHeadState(state_)); }
 
+absl::Status HeadFolder::Grow(int64_t class_count) {
+  const int64_t before = state_.head.class_count;
+  const auto set = [&](int64_t count) {
+    rows_->Grow(count);
+    state_.head.class_count = count;
+  };
+  set(class_count);
+  if (state_.clean) state_.presence = rows_->presence().Serialize();
+  const absl::Status status = PutState();
+  state_.presence.clear();
+  state_.presence.shrink_to_fit();
+  if (!status.ok()) set(before);
+  return status;
+}
+
 absl::Status HeadFolder::MarkInUse() {
   if (!state_.clean) return absl::OkStatus();
   state_.clean = false;

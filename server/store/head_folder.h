@@ -55,6 +55,10 @@ class HeadFolder {
   // As TieredRowStore::SetMemory(), of Options::memory_bytes. Errors: also RESOURCE_EXHAUSTED as DivideMemory(): nothing changes.
   absl::Status SetMemory(int64_t memory_bytes);
 
+  // The head has `class_count` classes from now on, no fewer than before; durable before it returns. Errors: those of
+  // ColdStore::PutNote(): nothing changes.
+  absl::Status Grow(int64_t class_count);
+
   // Rows are about to change. Durable before it returns; costs nothing where it is known already. Errors: those of ColdStore::PutNote().
   absl::Status MarkInUse();
   // A run has opened the head: MarkInUse(), and what the next start is to know of it.

@@ -29,6 +29,10 @@ class PresenceBitmap {
   void MakeRoom(RowKey key) { pages_.try_emplace(PageOf(key), Page{}); }
   void Clear(RowKey key);
 
+  // The same head with another number of classes: no key changes its place. Requires: the same seed and number of partitions; every bit
+  // that is set is of a class that stays.
+  void Grow(const Partitions& partitions) { partitions_ = partitions; }
+
   // Bits that are set.
   int64_t count() const { return count_; }
 
@@ -57,7 +61,7 @@ class PresenceBitmap {
   // Appends the keys of a page that are greater than `after`, `max` at most in all.
   static void AppendKeys(int64_t page_number, const Page& page, RowKey after, int64_t max, std::vector<RowKey>* keys);
 
-  const Partitions partitions_;
+  Partitions partitions_;
   const int32_t first_;  // Partitions [first_, last_).
   const int32_t last_;
   absl::flat_hash_map<int64_t, Page> pages_;  // By PageOf() of their keys.

@@ -70,6 +70,10 @@ class RowStore {
   // were.
   virtual absl::Status StoreVirtualRows() = 0;
 
+  // The head has `class_count` classes from now on: rows stay where they are, and new ones are virtual. Fewer than before only to take back
+  // what was just given. Not while rows are pinned.
+  virtual void Grow(int64_t class_count) = 0;
+
   // Hints: neither changes a result. Where TakesHints() is false, as all rows that exist are in memory, they do nothing.
   virtual bool TakesHints() const = 0;
   // Rows of coming steps, distinct, the most urgent first: those that are on disk are read in the background, as far as there is room.

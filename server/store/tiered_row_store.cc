@@ -445,6 +445,11 @@ absl::Status TieredRowStore::Write(absl::Span<const int64_t> class_ids, const fl
   return absl::OkStatus();
 }
 
+void TieredRowStore::Grow(int64_t class_count) {
+  partitions_ = Partitions(class_count, options_.head.seed, options_.head.partition_count);
+  presence_->Grow(partitions_);
+}
+
 void TieredRowStore::Settle(const LoadBatch& batch) {
   for (size_t i = 0; i < batch.records.size(); ++i) {
     const uint32_t record = batch.records[i];

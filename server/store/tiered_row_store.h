@@ -64,6 +64,7 @@ class TieredRowStore : public RowStore {
   absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) override;
   absl::Status StoreVirtualRows() override;
   bool TakesHints() const override { return stored_ != nullptr; }
+  void Grow(int64_t class_count) override;
   void Announce(absl::Span<const int64_t> class_ids) override;
   void KeepPartitions(absl::Span<const int32_t> partitions) override;
   absl::Status Flush() override;
@@ -142,7 +143,7 @@ class TieredRowStore : public RowStore {
   void UpdateCounts() ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
   const Options options_;
-  const Partitions partitions_;
+  Partitions partitions_;
   const RowCodec codec_;
   const RowLimits limits_;
   const int64_t dim_;

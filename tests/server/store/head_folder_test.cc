@@ -118,6 +118,34 @@ TEST(HeadFolderTest, IdleRowsOfAClosedHeadComeBackAsTheyStood) {
   }
 }
 
+// Whether it is closed afterwards or its server is killed.
+TEST(HeadFolderTest, AGrownHeadKeepsItsRowsAndItsNewClasses) {
+  for (const bool closed : {false, true}) {
+    SCOPED_TRACE(closed ? "closed" : "killed");
+    TempDir dir;
+    std::vector<std::pair<float, int64_t>> expected;
+    {
+      absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions());
+      ASSERT_TRUE(made.ok()) << made.status();
+      ASSERT_TRUE(made->folder->MarkOpened(1, TrainingSpec(), 0).ok());
+      Step(made->rows.get(), Range(0, 300), 0);
+      ASSERT_TRUE(made->folder->MarkClean(1).ok());
+      if (!closed) {
+        ASSERT_TRUE(made->folder->MarkInUse().ok());
+      }
+      ASSERT_TRUE(made->folder->Grow(3 * kClasses).ok());
+      expected = ReadAll(*made->rows);
+    }
+    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(dir.File("faces"), FolderOptions());
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_EQ(opened->folder->state().head.class_count, 3 * kClasses);
+    EXPECT_EQ(opened->rows->row_count(), 300);
+    EXPECT_EQ(ReadAll(*opened->rows), expected);
+    Step(opened->rows.get(), {3 * kClasses - 1}, 1);
+    EXPECT_EQ(opened->rows->row_count(), 301);
+  }
+}
+
 TEST(HeadFolderTest, AHeadThatWasNotClosedSaysBetweenWhichStepsItsRowsLie) {
   TempDir dir;
   const std::string path = dir.File("faces");

@@ -61,6 +61,10 @@ class Rig {
     ASSERT_TRUE(status.ok()) << status;
   }
   void CheckAll() { model_.CheckAll(*store_); }
+  void Grow(int64_t class_count) {
+    model_.Grow(store_.get(), class_count);
+    head_.class_count = class_count;
+  }
 
  private:
   void Open(const std::string& presence_bytes) {
@@ -71,7 +75,7 @@ class Rig {
     options.memory_bytes =
         slab_records_ * (model_.codec().record_bytes() + HotRows::kBytesBesideRecord) + (slab_records_ > 0 ? widened_bytes : 0);
     options.queue_records = queue_records_;
-    auto presence = std::make_unique<PresenceBitmap>(Partitions(kClasses, head_.seed, head_.partition_count), 0, 1);
+    auto presence = std::make_unique<PresenceBitmap>(Partitions(head_.class_count, head_.seed, head_.partition_count), 0, 1);
     if (!presence_bytes.empty()) {
       ASSERT_TRUE(presence->Parse(presence_bytes).ok());
     }
@@ -84,7 +88,7 @@ class Rig {
     store_ = std::make_unique<TieredRowStore>(options, std::move(cold), std::move(presence));
   }
 
-  const HeadSpec head_;
+  HeadSpec head_;
   RowStoreModel model_;
   const std::string folder_;
   const int64_t slab_records_;
@@ -137,6 +141,21 @@ TEST(TieredRowStoreTest, IsAMapOfRowsWhateverTierTheyAreIn) {
     SCOPED_TRACE("no disk");
     Rig rig(Spec(weights, slots), "", 0, 0);
     RandomLife(&rig, ++seed, 300, /*reopens=*/false);
+  }
+}
+
+TEST(TieredRowStoreTest, GrowingAddsVirtualClassesAndMovesNone) {
+  TempDir dir;
+  for (const bool on_disk : {false, true}) {
+    SCOPED_TRACE(on_disk ? "on disk" : "in memory");
+    Rig rig(Spec(DataType::kBFloat16, DataType::kFloat32), on_disk ? dir.File("rows") : "", on_disk ? 400 : 0, on_disk ? 1000 : 0);
+    RandomLife(&rig, 17, 200, /*reopens=*/false);
+    rig.Grow(3 * kClasses);
+    rig.CheckAll();
+    rig.Step({3 * kClasses - 1, kClasses - 1, kClasses, 2 * kClasses}, 500, true);
+    rig.CheckAll();
+    if (on_disk) rig.Reopen();
+    rig.CheckAll();
   }
 }
 

@@ -35,6 +35,11 @@ class RowStoreModel {
   absl::Status StoreVirtualRows(RowStore* store);
   // Returns what Read() does.
   absl::Status Read(const RowStore& store, absl::Span<const int64_t> class_ids) const;
+  // More classes: those that were there stay as they are.
+  void Grow(RowStore* store, int64_t class_count) {
+    store->Grow(class_count);
+    head_.class_count = class_count;
+  }
   // Reads all classes and goes through all keys.
   void CheckAll(const RowStore& store) const;
 
@@ -44,7 +49,7 @@ class RowStoreModel {
  private:
   std::vector<std::byte> Record(int64_t class_id) const;
 
-  const HeadSpec head_;
+  HeadSpec head_;
   const RowCodec codec_;
   std::map<int64_t, StoredRow> rows_;  // That exist.
 };

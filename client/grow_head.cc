@@ -1,0 +1,297 @@
+#include "client/grow_head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include <ATen/Functions.h>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "absl/types/optional.h"
+#include "client/admin_head.h"
+#include "client/file_util.h"
+#include "client/identity_catalogue.h"
+#include "client/row_file.h"
+#include "client/shard_calls.h"
+#include "client/shard_client.h"
+#include "proto/wire/head_codec.h"
+#include "proto/wire/status.h"
+
+namespace myriad {
+namespace {
+
+constexpr int64_t kRowsPerBatch = 1024;
+// Rows that the mean norm is taken of, at most.
+constexpr int64_t kNormRows = 4096;
+// Below this a row has no direction, as in a step.
+constexpr double kLeastNorm = 1e-12;
+
+// The part of a head that one shard has.
+struct Part {
+  HeadSpec spec;
+  int shard_index = 0;
+  int shard_count = 0;
+  int64_t committed_steps = 0;
+  std::string address;
+};
+
+// What the shards say, by index. Their numbers of classes may differ: a grow may have been broken off.
+absl::StatusOr<std::vector<Part>> FindParts(const GrowOptions& options, const CallPolicy& policy) {
+  if (options.shards.empty()) return absl::InvalidArgumentError("no shard address; write host:port,host:port");
+  std::deque<ShardClient> shards;
+  for (const std::string& address : options.shards) shards.emplace_back(static_cast<int>(shards.size()), address);
+  ShardCalls<v1::ListHeadsRequest, v1::ListHeadsResponse> calls(
+      [](ShardClient& shard, grpc::ClientContext* rpc, const v1::ListHeadsRequest* request, v1::ListHeadsResponse* response,
+         PendingCalls::Done done) { shard.centers().async()->ListHeads(rpc, request, response, std::move(done)); },
+      policy);
+  const v1::ListHeadsRequest request;
+  for (ShardClient& shard : shards) calls.Start(&shard, &request);
+  if (absl::Status status = calls.Wait(); !status.ok()) return status;
+  std::vector<Part> parts;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    std::vector<std::string> names;
+    for (const v1::HeadInfo& info : calls.response(i).heads()) {
+      names.push_back(info.head().name());
+      if (!options.head.empty() && info.head().name() != options.head) continue;
+      const absl::StatusOr<HeadSpec> spec = ParseHeadSpec(info.head());
+      if (!spec.ok()) return Annotate(spec.status(), options.shards[i]);
+      parts.push_back({*spec, info.shard_index(), info.shard_count(), info.committed_steps(), options.shards[i]});
+    }
+    if (parts.size() != i + 1) {
+      return absl::NotFoundError(
+          absl::StrCat(options.shards[i], ": ", names.size(), " heads are there",
+                       options.head.empty() ? "; choose one with --head" : absl::StrCat(", none is ", options.head)));
+    }
+  }
+  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.shard_index < b.shard_index; });
+  const Part& first = parts.front();
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const Part& part = parts[k];
+    if (part.shard_index != static_cast<int>(k) || part.shard_count != static_cast<int>(parts.size())) {
+      return absl::InvalidArgumentError(absl::StrCat(part.address, ": is shard ", part.shard_index, " of ", part.shard_count, " of head ",
+                                                     part.spec.name, "; --shards must name each of them once"));
+    }
+    HeadSpec of_first = first.spec;
+    of_first.class_count = part.spec.class_count;
+    if (absl::Status status = CheckSame(of_first, first.address, part.spec, part.address); !status.ok()) return status;
+    if (part.committed_steps != first.committed_steps) {
+      return absl::FailedPreconditionError(absl::StrCat(part.address, ": head ", part.spec.name, " is at step ", part.committed_steps, "; ",
+                                                        first.address, " has it at ", first.committed_steps));
+    }
+  }
+  return parts;
+}
+
+// The catalogue with the new names behind the old ones.
+struct Names {
+  IdentityCatalogue catalogue;
+  int64_t old_count = 0;
+};
+
+absl::StatusOr<absl::optional<Names>> ReadNames(const GrowOptions& options) {
+  if (options.identities_path.empty() != options.catalogue_path.empty() || options.identities_path.empty() == (options.class_count == 0)) {
+    return absl::InvalidArgumentError("say which classes: either --identities FILE with --catalogue FILE, or --classes N");
+  }
+  if (options.identities_path.empty()) return absl::optional<Names>();
+  absl::StatusOr<IdentityCatalogue> catalogue = IdentityCatalogue::Load(options.catalogue_path);
+  if (!catalogue.ok()) return catalogue.status();
+  const absl::StatusOr<std::string> added = ReadFile(options.identities_path);
+  if (!added.ok()) return added.status();
+  Names names;
+  names.old_count = catalogue->size();
+  int64_t line = 0;
+  for (absl::string_view name : absl::StrSplit(absl::StripSuffix(*added, "\n"), '\n')) {
+    ++line;
+    if (const absl::StatusOr<int64_t> id = catalogue->Append(name); !id.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(options.identities_path, ":", line, ": ", id.status().message()));
+    }
+  }
+  names.catalogue = *std::move(catalogue);
+  return absl::optional<Names>(std::move(names));
+}
+
+// N before the grow and after it.
+struct Counts {
+  int64_t before = 0;
+  int64_t after = 0;
+};
+
+absl::StatusOr<Counts> ChooseCounts(const GrowOptions& options, const std::vector<Part>& parts, const absl::optional<Names>& names) {
+  Counts counts;
+  counts.after = names.has_value() ? names->catalogue.size() : options.class_count;
+  counts.before = counts.after;
+  for (const Part& part : parts) {
+    const int64_t found = part.spec.class_count;
+    if (found == counts.after) continue;
+    if (names.has_value() && found != names->old_count) {
+      return absl::FailedPreconditionError(absl::StrCat(options.catalogue_path, ": ", names->old_count, " names; head ", part.spec.name,
+                                                        " has ", found, " classes: it must name them all, and no others"));
+    }
+    if (found > counts.after || (counts.before != counts.after && counts.before != found)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(part.address, ": head ", part.spec.name, " has ", found, " classes; it cannot grow ",
+                       counts.before == counts.after ? "" : absl::StrCat("from ", counts.before, " "), "to ", counts.after));
+    }
+    counts.before = found;
+  }
+  return counts;
+}
+
+// The rows of new classes, one each. Their directions count.
+absl::StatusOr<absl::optional<RowMatrix>> OpenEmbeddings(const GrowOptions& options, const HeadSpec& head, int64_t new_classes) {
+  if (options.embeddings_path.empty()) return absl::optional<RowMatrix>();
+  const std::string& path = options.embeddings_path;
+  const absl::StatusOr<RowFile> file = OpenRowFile(path, /*with_slots=*/false);
+  if (!file.ok()) return file.status();
+  if (file->class_ids.has_value() || file->is_rank_checkpoint) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": must be safetensors without class_ids: row i is the i-th new class"));
+  }
+  if (file->weights.cols() != head.embedding_dim || file->weights.rows() != new_classes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", file->weights.rows(), " rows of ", file->weights.cols(),
+                                                   " numbers; there are ", new_classes, " new classes of ", head.embedding_dim));
+  }
+  std::vector<float> row(head.embedding_dim);
+  for (int64_t i = 0; i < new_classes; ++i) {
+    file->weights.Copy(i, 1, row.data());
+    double sum = 0;
+    for (float value : row) sum += double{value} * value;
+    if (!(std::sqrt(sum) >= kLeastNorm) || !std::isfinite(sum)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": row ", i, ": its norm is ", std::sqrt(sum), "; it has no direction"));
+    }
+  }
+  return absl::optional<RowMatrix>(file->weights);
+}
+
+absl::Status CallGrow(const std::vector<Part>& parts, const Counts& counts, bool check_only, const CallPolicy& policy) {
+  std::deque<ShardClient> shards;
+  std::vector<v1::GrowHeadRequest> requests(parts.size());
+  ShardCalls<v1::GrowHeadRequest, v1::GrowHeadResponse> calls(
+      [](ShardClient& shard, grpc::ClientContext* rpc, const v1::GrowHeadRequest* request, v1::GrowHeadResponse* response,
+         PendingCalls::Done done) { shard.admin().async()->GrowHead(rpc, request, response, std::move(done)); },
+      policy);
+  for (size_t k = 0; k < parts.size(); ++k) {
+    HeadSpec before = parts[k].spec;
+    before.class_count = counts.before;
+    *requests[k].mutable_head() = ToProto(before);
+    requests[k].set_shard_index(parts[k].shard_index);
+    requests[k].set_shard_count(parts[k].shard_count);
+    requests[k].set_class_count(counts.after);
+    requests[k].set_committed_steps(parts[k].committed_steps);
+    requests[k].set_check_only(check_only);
+    shards.emplace_back(parts[k].shard_index, parts[k].address);
+    calls.Start(&shards.back(), &requests[k]);
+  }
+  return calls.Wait();
+}
+
+// The mean norm of rows that exist, of some spread evenly over the first `class_count` classes; of a fresh row where none of them does.
+absl::StatusOr<double> MeanNorm(const AdminHead& head, int64_t class_count) {
+  std::vector<int64_t> ids;
+  const int64_t count = std::min(class_count, kNormRows);
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int64_t>(static_cast<double>(i) / count * class_count));
+  std::vector<bool> exists;
+  const absl::StatusOr<at::Tensor> rows = head.rows().Fetch(ids, &exists);
+  if (!rows.ok()) return rows.status();
+  double sum = 0;
+  int64_t found = 0;
+  const int64_t dim = head.spec().embedding_dim;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!exists[i]) continue;
+    const float* row = rows->const_data_ptr<float>() + i * dim;
+    double squares = 0;
+    for (int64_t d = 0; d < dim; ++d) squares += double{row[d]} * row[d];
+    sum += std::sqrt(squares);
+    ++found;
+  }
+  return found > 0 ? sum / found : head.spec().initial_deviation * std::sqrt(static_cast<double>(dim));
+}
+
+// Sets the new classes that have no row yet: what a run has trained since stays. Returns how many.
+absl::StatusOr<int64_t> WriteEmbeddings(const GrowOptions& options, const AdminHead& head, const RowMatrix& embeddings, int64_t first_class,
+                                        double norm) {
+  const int64_t dim = head.spec().embedding_dim;
+  Progress progress("writing rows of new classes", embeddings.rows(), options.progress);
+  int64_t written = 0;
+  for (int64_t first = 0; first < embeddings.rows(); first += kRowsPerBatch) {
+    const int64_t count = std::min(kRowsPerBatch, embeddings.rows() - first);
+    std::vector<int64_t> ids;
+    for (int64_t i = first; i < first + count; ++i) ids.push_back(first_class + i);
+    std::vector<bool> exists;
+    if (const auto there = head.rows().Fetch(ids, &exists); !there.ok()) return there.status();
+    std::vector<int64_t> missing;
+    std::vector<float> rows;
+    for (int64_t i = 0; i < count; ++i) {
+      if (exists[i]) continue;
+      missing.push_back(ids[i]);
+      rows.resize(missing.size() * dim);
+      float* const row = rows.data() + (missing.size() - 1) * dim;
+      embeddings.Copy(first + i, 1, row);
+      double squares = 0;
+      for (int64_t d = 0; d < dim; ++d) squares += double{row[d]} * row[d];
+      const double factor = norm / std::sqrt(squares);
+      for (int64_t d = 0; d < dim; ++d) row[d] = static_cast<float>(row[d] * factor);
+    }
+    progress.Add(count);
+    if (missing.empty()) continue;
+    const at::Tensor weights = at::from_blob(rows.data(), {static_cast<int64_t>(missing.size()), dim}, at::kFloat);
+    if (absl::Status status = head.rows().Write(missing, weights, at::Tensor()); !status.ok()) return status;
+    written += static_cast<int64_t>(missing.size());
+  }
+  return written;
+}
+
+}  // namespace
+
+absl::Status GrowHead(const GrowOptions& options, std::ostream& out) {
+  CallPolicy policy;
+  policy.deadline = options.timeout;
+  policy.lost_code = absl::StatusCode::kUnavailable;
+  const absl::StatusOr<absl::optional<Names>> names = ReadNames(options);
+  if (!names.ok()) return names.status();
+  const absl::StatusOr<std::vector<Part>> parts = FindParts(options, policy);
+  if (!parts.ok()) return parts.status();
+  const absl::StatusOr<Counts> counts = ChooseCounts(options, *parts, *names);
+  if (!counts.ok()) return counts.status();
+  const HeadSpec& spec = parts->front().spec;
+  // A repeat finds the shards grown; the names tell by how much, else the rows do.
+  int64_t first_new = names->has_value() ? (*names)->old_count : counts->before;
+  if (first_new == counts->after && !options.embeddings_path.empty()) {
+    const absl::StatusOr<RowFile> file = OpenRowFile(options.embeddings_path, /*with_slots=*/false);
+    if (!file.ok()) return file.status();
+    first_new = std::max<int64_t>(0, counts->after - file->weights.rows());
+  }
+  const absl::StatusOr<absl::optional<RowMatrix>> embeddings = OpenEmbeddings(options, spec, counts->after - first_new);
+  if (!embeddings.ok()) return embeddings.status();
+  if (options.should_stop && options.should_stop()) return absl::CancelledError("stopped; nothing has changed");
+
+  if (absl::Status status = CallGrow(*parts, *counts, /*check_only=*/true, policy); !status.ok()) return status;
+  if (absl::Status status = CallGrow(*parts, *counts, /*check_only=*/false, policy); !status.ok()) {
+    return Annotate(status, "grown on some shards only; the same command again completes it");
+  }
+  std::string rows = "virtual";
+  if (embeddings->has_value()) {
+    const absl::StatusOr<std::unique_ptr<AdminHead>> head = AdminHead::Open(options.shards, spec.name, options.timeout);
+    if (!head.ok()) return head.status();
+    const absl::StatusOr<double> norm = MeanNorm(**head, first_new);
+    if (!norm.ok()) return norm.status();
+    const absl::StatusOr<int64_t> written = WriteEmbeddings(options, **head, **embeddings, first_new, *norm);
+    if (!written.ok()) return written.status();
+    rows = absl::StrFormat("%d rows from %s, of norm %.6g", *written, options.embeddings_path, *norm);
+  }
+  if (names->has_value()) {
+    if (absl::Status status = (*names)->catalogue.Save(options.catalogue_path); !status.ok()) return status;
+  }
+  out << absl::StrFormat("head %s has %d classes from step %d on: %d new, %s%s\n", spec.name, counts->after, parts->front().committed_steps,
+                         counts->after - first_new, rows,
+                         names->has_value() ? absl::StrCat("; their names are in ", options.catalogue_path) : "");
+  return absl::OkStatus();
+}
+
+}  // namespace myriad
