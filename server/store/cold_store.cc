@@ -17,6 +17,7 @@
 #include <rocksdb/utilities/checkpoint.h>
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -52,6 +53,8 @@ constexpr absl::Duration kLookAgain = absl::Milliseconds(50);
 constexpr char kNotesFamily[] = "notes";
 constexpr char kNotePrefix[] = "note/";
 constexpr char kSizeKey[] = "record_bytes";
+// Of a status that is about one record: its key.
+constexpr char kKeyPayload[] = "myriad/record_key";
 constexpr int kNotes = 1;  // Among the column families; 0 holds records.
 
 absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder) {
@@ -322,6 +325,12 @@ class RocksColdStore : public ColdStore {
 
   // Puts a record where it is wanted, or says what became of it.
   absl::Status Deliver(const rocksdb::Status& status, const rocksdb::Slice& value, Target* target) const {
+    absl::Status delivered = TryToDeliver(status, value, target);
+    if (!delivered.ok()) delivered.SetPayload(kKeyPayload, absl::Cord(absl::StrCat(target->key)));
+    return delivered;
+  }
+
+  absl::Status TryToDeliver(const rocksdb::Status& status, const rocksdb::Slice& value, Target* target) const {
     if (status.IsNotFound()) return absl::DataLossError(absl::StrCat(options_.folder, ": record ", target->key, " is missing"));
     if (!status.ok()) return FromRocks(status, absl::StrCat(options_.folder, ": record ", target->key));
     Record record;
@@ -500,6 +509,12 @@ class RocksColdStore : public ColdStore {
 };
 
 }  // namespace
+
+std::optional<uint64_t> ColdStore::KeyOf(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kKeyPayload);
+  uint64_t key = 0;
+  return payload && absl::SimpleAtoi(std::string(*payload), &key) ? std::make_optional(key) : std::nullopt;
+}
 
 int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t value_bytes = kColdHeaderBytes + options.record_bytes;

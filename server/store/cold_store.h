@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -93,6 +94,8 @@ class ColdStore {
   // increasing.
   // Errors: DATA_LOSS (a record that is not there or is damaged; names its key), UNAVAILABLE (the disk).
   virtual absl::Status Read(absl::Span<Target> targets) = 0;
+  // The key of the record that an error of Read() is about, if it is about one.
+  static std::optional<uint64_t> KeyOf(const absl::Status& status);
 
   // Writes records over what was there. Blocks while compactions are far behind. Many at once are cheapest, in order of their keys.
   // Requires: distinct keys, steps >= -1.

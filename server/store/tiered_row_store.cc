@@ -4,6 +4,7 @@
 #include <cstring>
 #include <iterator>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include <ATen/Parallel.h>
@@ -177,6 +178,13 @@ absl::Status TieredRowStore::MakeRoom(int64_t records) {
   return absl::OkStatus();
 }
 
+absl::Status TieredRowStore::ReadStored(absl::Span<ColdStore::Target> targets) const {
+  const absl::Status status = stored_->Read(targets);
+  const std::optional<uint64_t> key = ColdStore::KeyOf(status);
+  if (!key) return status;
+  return absl::Status(status.code(), absl::StrCat("class ", ClassOfKey(static_cast<int64_t>(*key)), ": ", status.message()));
+}
+
 absl::Status TieredRowStore::LoadMisses() {
   if (misses_.empty()) return absl::OkStatus();
   std::vector<ColdStore::Target> targets;
@@ -184,7 +192,7 @@ absl::Status TieredRowStore::LoadMisses() {
   for (const uint32_t index : misses_) {
     targets.push_back({static_cast<uint64_t>(KeyOf(pinned_ids_[index])), hot_.At(pinned_[index]), 0});
   }
-  const absl::Status status = stored_->Read(absl::MakeSpan(targets));
+  const absl::Status status = ReadStored(absl::MakeSpan(targets));
   for (size_t i = 0; status.ok() && i < targets.size(); ++i) hot_.LastStep(pinned_[misses_[i]]) = targets[i].step;
   return status;
 }
@@ -417,7 +425,7 @@ absl::Status TieredRowStore::Read(absl::Span<const int64_t> class_ids, float* we
     for (size_t j = 0; j < count; ++j) {
       targets.push_back({static_cast<uint64_t>(KeyOf(class_ids[indices[begin + j]])), buffer.get() + j * record_bytes, 0});
     }
-    if (absl::Status status = stored_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
+    if (absl::Status status = ReadStored(absl::MakeSpan(targets)); !status.ok()) return status;
     for (size_t j = 0; j < count; ++j) {
       const int64_t i = indices[begin + j];
       Decode(class_ids[i], targets[j].step, targets[j].bytes, weights + i * dim_, slots == nullptr ? nullptr : slots + i * slot_floats_,

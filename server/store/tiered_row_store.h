@@ -122,6 +122,8 @@ class TieredRowStore : public RowStore {
   int64_t RowBytes() const { return codec_.record_bytes() + HotRows::kBytesBesideRecord; }
   // Waits until the rows of the pin that are on their way are there; those that could not be read are read again as misses.
   void AwaitLoading();
+  // As StoredRows::Read(); an error names the class that it is about.
+  absl::Status ReadStored(absl::Span<ColdStore::Target> targets) const;
   absl::Status LoadMisses();
   void ReturnRecords();
   // Rows that were not in the slab are from now on; virtual ones exist.

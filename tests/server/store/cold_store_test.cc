@@ -180,6 +180,7 @@ TEST(ColdStoreTest, AMissingRecordIsALossAndNamed) {
   const absl::Status status = store->Read(absl::MakeSpan(targets));
   EXPECT_TRUE(absl::IsDataLoss(status));
   EXPECT_NE(status.message().find("record 4 is missing"), std::string::npos) << status;
+  EXPECT_EQ(ColdStore::KeyOf(status), 4u);
 }
 
 TEST(ColdStoreTest, DamageOnTheDiskIsALoss) {

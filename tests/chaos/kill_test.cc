@@ -1,0 +1,335 @@
+// kill -9 of a real server that trains with rows beyond its memory, at random moments: in steps, while it stops, while it opens what a kill
+// before left. Whatever is on the disk then, each row is as some committed step left it, and the folder says what it is.
+//
+// A shard in this process, which keeps all rows in memory, takes every step first: what it has after the step is the row's state of that
+// step, of which digests are kept. MYRIAD_KILLS says how many kills there are.
+
+#include <signal.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <ATen/Parallel.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "proto/wire/head_codec.h"
+#include "server/store/memory_division.h"
+#include "server/store/row_codec.h"
+#include "tests/chaos/store_server.h"
+#include "tests/testing/server/row_store_model.h"
+#include "tests/testing/server/shard_cluster.h"
+#include "tests/testing/temp_dir.h"
+
+namespace myriad {
+namespace {
+
+constexpr int kDim = 512;
+constexpr int64_t kClasses = 4000;
+// A step's rows; the slab has room for some steps' of them.
+constexpr int64_t kLabels = 400;
+constexpr int64_t kSlabRows = 1000;
+
+int Kills() {
+  const char* const said = std::getenv("MYRIAD_KILLS");
+  int kills = 5;
+  if (said != nullptr) {
+    EXPECT_TRUE(absl::SimpleAtoi(said, &kills)) << said;
+  }
+  return kills;
+}
+
+// A row as ReadRows gives it.
+struct ReadRow {
+  int64_t last_step = -1;
+  uint64_t digest = 0;  // Of weights and slots.
+};
+
+std::map<int64_t, ReadRow> ReadRows(ShardStubs* stubs, absl::Span<const int64_t> class_ids) {
+  std::map<int64_t, ReadRow> rows;
+  const auto chunks = stubs->ReadRows("h", /*with_slots=*/true, class_ids);
+  EXPECT_TRUE(chunks.ok()) << chunks.status();
+  if (!chunks.ok()) return rows;
+  for (const v1::ReadRowsResponse& chunk : *chunks) {
+    const auto* const ids = reinterpret_cast<const int64_t*>(chunk.class_ids().data());
+    const auto* const steps = reinterpret_cast<const int64_t*>(chunk.last_step().data());
+    const size_t count = chunk.class_ids().size() / sizeof(int64_t);
+    const size_t weight_bytes = count == 0 ? 0 : chunk.centers().data().size() / count;
+    const size_t slot_bytes = count == 0 ? 0 : chunk.slots().data().size() / count;
+    EXPECT_EQ(weight_bytes, kDim * sizeof(float));
+    EXPECT_GE(slot_bytes, kDim * sizeof(float));
+    for (size_t i = 0; i < count; ++i) {
+      const uint64_t weights = XXH3_64bits(chunk.centers().data().data() + i * weight_bytes, weight_bytes);
+      rows[ids[i]] = {steps[i], XXH3_64bits_withSeed(chunk.slots().data().data() + i * slot_bytes, slot_bytes, weights)};
+    }
+  }
+  return rows;
+}
+
+// A head on a shard in memory, and what each of its rows was after each step.
+class Shadow {
+ public:
+  explicit Shadow(v1::OpenHeadRequest open) : cluster_(1, OneThread()), stubs_(cluster_.addresses()[0]), open_(std::move(open)) {
+    open_.clear_shard_addresses();
+    open_.add_shard_addresses(cluster_.addresses()[0]);
+    const auto opened = stubs_.Open(open_);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+  }
+
+  void Step(v1::HeadStepRequest request, const std::vector<int64_t>& labels) {
+    request.mutable_key()->set_incarnation(open_.incarnation());
+    const auto done = stubs_.Step(request);
+    ASSERT_TRUE(done.ok()) << done.status();
+    for (const auto& [class_id, row] : ReadRows(&stubs_, labels)) {
+      ASSERT_EQ(row.last_step, request.key().step());
+      states_[class_id][row.last_step] = row.digest;
+    }
+  }
+
+  // Steps of a class, with what it was after each.
+  const std::map<int64_t, std::map<int64_t, uint64_t>>& states() const { return states_; }
+
+ private:
+  static MyriadServer::Options OneThread() {
+    at::set_num_threads(1);
+    MyriadServer::Options options = ShardCluster::Defaults();
+    options.threads = 1;
+    return options;
+  }
+
+  ShardCluster cluster_;
+  ShardStubs stubs_;
+  v1::OpenHeadRequest open_;
+  std::map<int64_t, std::map<int64_t, uint64_t>> states_;
+};
+
+// The least memory with which the slab has `rows` rows.
+int64_t MemoryFor(const v1::OpenHeadRequest& open, int64_t rows) {
+  const HeadSpec head = *ParseHeadSpec(open.head());
+  const int64_t slab_bytes = rows * (RowCodec(head).record_bytes() + 64);
+  for (int64_t memory = 1 << 20;; memory += 1 << 20) {
+    const auto division = DivideMemory(head, kClasses, memory);
+    if (division.ok() && division->rows_bytes >= slab_bytes) return memory;
+  }
+}
+
+class KillTest : public ::testing::Test {
+ protected:
+  // A new folder and a new head for the kill of this number.
+  void Begin(uint64_t seed) {
+    random_.seed(seed);
+    open_ = MakeOpen("h", kClasses, kDim, {}, 0, 1);
+    open_.mutable_head()->set_seed(seed);
+    open_.mutable_training()->mutable_positives_only();
+    server_options_.store = dir_.File(absl::StrCat("store-", seed));
+    server_options_.memory_bytes = MemoryFor(open_, kSlabRows);
+    shadow_ = std::make_unique<Shadow>(open_);
+    open_.set_incarnation(0);
+    steps_ = 0;
+  }
+
+  void StartServer() {
+    server_ = std::make_unique<StoreServer>(server_options_);
+    ASSERT_TRUE(server_->WaitUntilItServes()) << server_->Log();
+  }
+
+  absl::StatusOr<v1::OpenHeadResponse> Open() {
+    open_.set_incarnation(open_.incarnation() + 1);
+    open_.clear_shard_addresses();
+    open_.add_shard_addresses(server_->address());
+    return server_->stubs().Open(open_);
+  }
+
+  // The next step, on the shadow first. What the server said.
+  absl::Status Step() {
+    std::vector<int64_t> labels = RandomClassIds(kClasses, kLabels, &random_);
+    std::sort(labels.begin(), labels.end());
+    const v1::HeadStepRequest request = MakeStep(open_, steps_, 0, labels, static_cast<uint32_t>(random_()));
+    shadow_->Step(request, labels);
+    ++steps_;
+    return server_->stubs().Step(request).status();
+  }
+
+  void Train(int64_t steps) {
+    for (int64_t i = 0; i < steps && !HasFailure(); ++i) {
+      const absl::Status status = Step();
+      ASSERT_TRUE(status.ok()) << status;
+    }
+  }
+
+  // Steps until the server is killed, at any time from the `steps`-th on.
+  void TrainUntilKilled(int64_t steps) {
+    Train(steps);
+    const absl::Time begin = absl::Now();
+    ASSERT_TRUE(Step().ok());
+    const absl::Duration two_steps = 2 * (absl::Now() - begin);
+    const absl::Duration delay = two_steps * std::uniform_real_distribution<double>()(random_);
+    std::thread killer([&] {
+      absl::SleepFor(delay);
+      server_->Signal(SIGKILL);
+    });
+    while (Step().ok()) {
+    }
+    killer.join();
+    EXPECT_EQ(server_->Wait().signal, SIGKILL);
+  }
+
+  // SIGTERM, and SIGKILL before it may have stopped. True if it was faster and stopped cleanly.
+  bool StopAndKill() {
+    server_->Signal(SIGTERM);
+    absl::SleepFor(absl::Milliseconds(static_cast<int64_t>(random_() % 200)));
+    server_->Signal(SIGKILL);
+    return server_->Wait().ok();
+  }
+
+  // What every row was after the last step that touched it, of those before `committed`.
+  std::map<int64_t, ReadRow> RowsAfter(int64_t committed) const {
+    std::map<int64_t, ReadRow> rows;
+    for (const auto& [class_id, states] : shadow_->states()) {
+      const auto next = states.lower_bound(committed);
+      if (next != states.begin()) rows[class_id] = {std::prev(next)->first, std::prev(next)->second};
+    }
+    return rows;
+  }
+
+  // Every row is one of its states, and none is older than at `stopped`, the last clean stop.
+  void CheckRows(int64_t stopped) {
+    rows_ = ReadRows(&server_->stubs(), {});
+    for (const auto& [class_id, row] : rows_) {
+      const auto states = shadow_->states().find(class_id);
+      ASSERT_TRUE(states != shadow_->states().end()) << "class " << class_id << " was never in a step";
+      const auto state = states->second.find(row.last_step);
+      ASSERT_TRUE(state != states->second.end()) << "class " << class_id << " was not in step " << row.last_step;
+      ASSERT_EQ(row.digest, state->second) << "class " << class_id << " is not as step " << row.last_step << " left it";
+    }
+    for (const auto& [class_id, row] : RowsAfter(stopped)) {
+      const auto found = rows_.find(class_id);
+      ASSERT_TRUE(found != rows_.end()) << "class " << class_id << " is virtual again; step " << row.last_step << " was stopped after";
+      ASSERT_GE(found->second.last_step, row.last_step) << "class " << class_id;
+    }
+  }
+
+  // Rows as CheckRows() found them are exactly those after `committed` steps.
+  void CheckRowsAre(int64_t committed) {
+    const std::map<int64_t, ReadRow> expected = RowsAfter(committed);
+    ASSERT_EQ(rows_.size(), expected.size());
+    for (const auto& [class_id, row] : expected) ASSERT_EQ(rows_.at(class_id).last_step, row.last_step) << "class " << class_id;
+  }
+
+  // The folder is that of one step and a run goes on from it, or it says between which steps its rows lie and is refused. Returns whether
+  // it was opened.
+  bool CheckWhatTheFolderSays() {
+    const auto info = server_->stubs().Info("h");
+    EXPECT_TRUE(info.ok()) << info.status();
+    const auto opened = Open();
+    if (opened.ok()) {
+      EXPECT_FALSE(info->has_mixed_steps());
+      CheckRowsAre(opened->committed_steps());
+      return true;
+    }
+    EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
+    int64_t oldest = steps_, newest = -1;
+    for (const auto& [class_id, row] : rows_) {
+      oldest = std::min(oldest, row.last_step);
+      newest = std::max(newest, row.last_step);
+    }
+    EXPECT_EQ(info->mixed_steps().oldest(), oldest);
+    EXPECT_EQ(info->mixed_steps().newest(), newest);
+    const std::string message(opened.status().message());
+    for (const std::string& text : {absl::StrCat("steps ", oldest, " to ", newest), std::string("--accept-mixed-steps")}) {
+      EXPECT_NE(message.find(text), std::string::npos) << message;
+    }
+    return false;
+  }
+
+  // What was opened can be trained on and stops cleanly.
+  void CheckThatItGoesOn() {
+    const int64_t committed = server_->stubs().Info("h")->committed_steps();
+    const std::vector<int64_t> labels = RandomClassIds(kClasses, kLabels, &random_);
+    for (int64_t step = committed; step < committed + 2; ++step) {
+      const absl::Status status = server_->stubs().Step(MakeStep(open_, step, 0, labels, 1)).status();
+      ASSERT_TRUE(status.ok()) << status;
+    }
+    ASSERT_TRUE(server_->Stop().ok()) << server_->Log();
+    StartServer();
+    const auto opened = Open();
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_EQ(opened->committed_steps(), committed + 2);
+  }
+
+  TempDir dir_;
+  std::mt19937_64 random_;
+  StoreServer::Options server_options_;
+  v1::OpenHeadRequest open_;  // The last, and of the next incarnation.
+  std::unique_ptr<Shadow> shadow_;
+  std::unique_ptr<StoreServer> server_;
+  int64_t steps_ = 0;                // That the shadow has taken.
+  std::map<int64_t, ReadRow> rows_;  // As CheckRows() found them.
+};
+
+TEST_F(KillTest, EveryRowIsAsSomeCommittedStepLeftItAndTheFolderSaysSo) {
+  for (int kill = 0; kill < Kills(); ++kill) {
+    SCOPED_TRACE(absl::StrCat("kill ", kill));
+    Begin(kill);
+    StartServer();
+    const auto made = Open();
+    ASSERT_TRUE(made.ok()) << made.status();
+    // In half of the lives there is a clean stop to be measured by.
+    int64_t stopped = 0;
+    if (kill % 2 == 1) {
+      Train(1 + static_cast<int64_t>(random_() % 30));
+      stopped = steps_;
+      ASSERT_TRUE(server_->Stop().ok()) << server_->Log();
+      StartServer();
+      const auto opened = Open();
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      ASSERT_EQ(opened->committed_steps(), stopped);
+      CheckRows(stopped);
+      CheckRowsAre(stopped);
+    }
+    bool clean = false;
+    bool in_steps = false;
+    if (kill % 3 == 2) {
+      Train(1 + static_cast<int64_t>(random_() % 60));
+      clean = StopAndKill();
+    } else {
+      TrainUntilKilled(static_cast<int64_t>(random_() % 60));
+      in_steps = true;
+    }
+    ASSERT_FALSE(HasFailure());
+    if (kill % 4 >= 2) {
+      // Once more, while it reads what the first one left.
+      StoreServer opening(server_options_);
+      absl::SleepFor(absl::Milliseconds(static_cast<int64_t>(random_() % 100)));
+      opening.Signal(SIGKILL);
+      opening.Wait();
+    }
+    StartServer();
+    CheckRows(stopped);
+    ASSERT_FALSE(HasFailure());
+    // Long enough for rows to have left the slab.
+    EXPECT_TRUE(steps_ < 20 || !rows_.empty());
+    const bool opened = CheckWhatTheFolderSays();
+    EXPECT_FALSE(clean && !opened) << server_->Log();
+    EXPECT_FALSE(in_steps && stopped > 0 && opened) << server_->Log();
+    if (opened) CheckThatItGoesOn();
+    ASSERT_FALSE(HasFailure());
+    server_.reset();
+    std::filesystem::remove_all(server_options_.store);
+  }
+}
+
+}  // namespace
+}  // namespace myriad
