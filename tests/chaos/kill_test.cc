@@ -1,5 +1,6 @@
-// kill -9 of a real server that trains with rows beyond its memory, at random moments: in steps, while it stops, while it opens what a kill
-// before left. Whatever is on the disk then, each row is as some committed step left it, and the folder says what it is.
+// kill -9 of a real server that trains with rows beyond its memory, at random moments: in steps, while it stops, while it saves, while it
+// opens what a kill before left. Whatever is on the disk then, each row is as some committed step left it, the folder says what it is, and
+// a save is whole or none.
 //
 // A shard in this process, which keeps all rows in memory, takes every step first: what it has after the step is the row's state of that
 // step, of which digests are kept. MYRIAD_KILLS says how many kills there are.
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -19,6 +21,7 @@
 #include <vector>
 
 #include <ATen/Parallel.h>
+#include <grpcpp/grpcpp.h>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -26,6 +29,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "proto/wire/head_codec.h"
+#include "proto/wire/status.h"
 #include "server/store/memory_division.h"
 #include "server/store/row_codec.h"
 #include "tests/chaos/store_server.h"
@@ -145,8 +149,9 @@ class KillTest : public ::testing::Test {
     ASSERT_TRUE(server_->WaitUntilItServes()) << server_->Log();
   }
 
-  absl::StatusOr<v1::OpenHeadResponse> Open() {
+  absl::StatusOr<v1::OpenHeadResponse> Open(bool accept_mixed_steps = false) {
     open_.set_incarnation(open_.incarnation() + 1);
+    open_.set_accept_mixed_steps(accept_mixed_steps);
     open_.clear_shard_addresses();
     open_.add_shard_addresses(server_->address());
     return server_->stubs().Open(open_);
@@ -169,29 +174,70 @@ class KillTest : public ::testing::Test {
     }
   }
 
-  // Steps until the server is killed, at any time from the `steps`-th on.
-  void TrainUntilKilled(int64_t steps) {
-    Train(steps);
-    const absl::Time begin = absl::Now();
-    ASSERT_TRUE(Step().ok());
-    const absl::Duration two_steps = 2 * (absl::Now() - begin);
-    const absl::Duration delay = two_steps * std::uniform_real_distribution<double>()(random_);
+  // SIGKILL after a random part of `most`, while `work` runs.
+  void KillDuring(absl::Duration most, const std::function<void()>& work) {
+    const absl::Duration delay = most * std::uniform_real_distribution<double>()(random_);
     std::thread killer([&] {
       absl::SleepFor(delay);
       server_->Signal(SIGKILL);
     });
-    while (Step().ok()) {
-    }
+    work();
     killer.join();
+  }
+
+  // `steps` steps, and more until a kill that comes within some two of them.
+  void TrainUntilKilled(int64_t steps) {
+    Train(steps);
+    const absl::Time begin = absl::Now();
+    Train(1);
+    KillDuring(2 * (absl::Now() - begin), [&] {
+      while (Step().ok()) continue;
+    });
     EXPECT_EQ(server_->Wait().signal, SIGKILL);
   }
 
-  // SIGTERM, and SIGKILL before it may have stopped. True if it was faster and stopped cleanly.
+  // True if it was faster and stopped cleanly.
   bool StopAndKill() {
     server_->Signal(SIGTERM);
-    absl::SleepFor(absl::Milliseconds(static_cast<int64_t>(random_() % 200)));
-    server_->Signal(SIGKILL);
+    KillDuring(absl::Milliseconds(200), [] {});
     return server_->Wait().ok();
+  }
+
+  absl::Status Save(const std::string& name) {
+    grpc::ClientContext context;
+    v1::SaveHeadRequest request;
+    request.set_head("h");
+    request.set_incarnation(open_.incarnation());
+    request.set_step(steps_);
+    request.set_save(name);
+    v1::SaveHeadResponse response;
+    return FromGrpcStatus(server_->stubs().admin().SaveHead(&context, request, &response));
+  }
+
+  // The saves that the server has, with their steps.
+  std::map<std::string, int64_t> Saves() {
+    grpc::ClientContext context;
+    v1::ListSavesResponse response;
+    const absl::Status status = FromGrpcStatus(server_->stubs().admin().ListSaves(&context, {}, &response));
+    EXPECT_TRUE(status.ok()) << status;
+    std::map<std::string, int64_t> saves;
+    for (const v1::HeadSave& save : response.saves()) saves[save.save()] = save.committed_steps();
+    return saves;
+  }
+
+  // The head is as it was when it was saved, in every row.
+  void CheckSave(const std::string& name, int64_t step) {
+    grpc::ClientContext context;
+    v1::RestoreHeadRequest request;
+    *request.mutable_head() = open_.head();
+    request.set_shard_count(1);
+    request.set_save(name);
+    v1::RestoreHeadResponse response;
+    const absl::Status status = FromGrpcStatus(server_->stubs().admin().RestoreHead(&context, request, &response));
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(response.committed_steps(), step);
+    CheckRows(step);
+    CheckRowsAre(step);
   }
 
   // What every row was after the last step that touched it, of those before `committed`.
@@ -228,8 +274,8 @@ class KillTest : public ::testing::Test {
     for (const auto& [class_id, row] : expected) ASSERT_EQ(rows_.at(class_id).last_step, row.last_step) << "class " << class_id;
   }
 
-  // The folder is that of one step and a run goes on from it, or it says between which steps its rows lie and is refused. Returns whether
-  // it was opened.
+  // The folder is that of one step and a run goes on from it, or it says between which steps its rows lie, and a run must be told to go on
+  // from there. Opens it; returns whether it was of one step.
   bool CheckWhatTheFolderSays() {
     const auto info = server_->stubs().Info("h");
     EXPECT_TRUE(info.ok()) << info.status();
@@ -251,6 +297,9 @@ class KillTest : public ::testing::Test {
     for (const std::string& text : {absl::StrCat("steps ", oldest, " to ", newest), std::string("--accept-mixed-steps")}) {
       EXPECT_NE(message.find(text), std::string::npos) << message;
     }
+    const auto accepted = Open(/*accept_mixed_steps=*/true);
+    EXPECT_TRUE(accepted.ok()) << accepted.status();
+    if (accepted.ok()) EXPECT_EQ(accepted->committed_steps(), newest + 1);
     return false;
   }
 
@@ -280,52 +329,68 @@ class KillTest : public ::testing::Test {
 };
 
 TEST_F(KillTest, EveryRowIsAsSomeCommittedStepLeftItAndTheFolderSaysSo) {
+  enum Way { kInSteps, kInStepsAfterAStop, kInAStop, kInASave, kWays };
   for (int kill = 0; kill < Kills(); ++kill) {
     SCOPED_TRACE(absl::StrCat("kill ", kill));
+    const Way way = static_cast<Way>(kill % kWays);
     Begin(kill);
     StartServer();
     const auto made = Open();
     ASSERT_TRUE(made.ok()) << made.status();
-    // In half of the lives there is a clean stop to be measured by.
-    int64_t stopped = 0;
-    if (kill % 2 == 1) {
-      Train(1 + static_cast<int64_t>(random_() % 30));
+    int64_t stopped = 0;  // Steps that are on disk for certain.
+    bool clean = false;
+    Train(1 + static_cast<int64_t>(random_() % 30));
+    if (way == kInStepsAfterAStop) {
       stopped = steps_;
       ASSERT_TRUE(server_->Stop().ok()) << server_->Log();
       StartServer();
+      CheckRows(stopped);
+      CheckRowsAre(stopped);
       const auto opened = Open();
       ASSERT_TRUE(opened.ok()) << opened.status();
       ASSERT_EQ(opened->committed_steps(), stopped);
-      CheckRows(stopped);
-      CheckRowsAre(stopped);
+    } else if (way == kInASave) {
+      stopped = steps_;
+      const absl::Status saved = Save("whole");
+      ASSERT_TRUE(saved.ok()) << saved;
     }
-    bool clean = false;
-    bool in_steps = false;
-    if (kill % 3 == 2) {
-      Train(1 + static_cast<int64_t>(random_() % 60));
+    if (way == kInAStop) {
       clean = StopAndKill();
+    } else if (way == kInASave) {
+      Train(1 + static_cast<int64_t>(random_() % 20));
+      KillDuring(absl::Milliseconds(200), [&] { Save("cut-off").IgnoreError(); });
+      server_->Wait();
     } else {
-      TrainUntilKilled(static_cast<int64_t>(random_() % 60));
-      in_steps = true;
+      TrainUntilKilled(static_cast<int64_t>(random_() % 40));
     }
     ASSERT_FALSE(HasFailure());
-    if (kill % 4 >= 2) {
+    if (random_() % 2 == 0) {
       // Once more, while it reads what the first one left.
-      StoreServer opening(server_options_);
-      absl::SleepFor(absl::Milliseconds(static_cast<int64_t>(random_() % 100)));
-      opening.Signal(SIGKILL);
-      opening.Wait();
+      server_ = std::make_unique<StoreServer>(server_options_);
+      KillDuring(absl::Milliseconds(200), [] {});
+      server_->Wait();
     }
+
     StartServer();
     CheckRows(stopped);
-    ASSERT_FALSE(HasFailure());
     // Long enough for rows to have left the slab.
     EXPECT_TRUE(steps_ < 20 || !rows_.empty());
-    const bool opened = CheckWhatTheFolderSays();
-    EXPECT_FALSE(clean && !opened) << server_->Log();
-    EXPECT_FALSE(in_steps && stopped > 0 && opened) << server_->Log();
-    if (opened) CheckThatItGoesOn();
     ASSERT_FALSE(HasFailure());
+    const bool of_one_step = CheckWhatTheFolderSays();
+    EXPECT_TRUE(of_one_step || !clean) << server_->Log();
+    EXPECT_FALSE(of_one_step && way == kInStepsAfterAStop) << server_->Log();
+    ASSERT_FALSE(HasFailure());
+    CheckThatItGoesOn();
+    ASSERT_FALSE(HasFailure());
+    if (way == kInASave) {
+      ASSERT_TRUE(server_->Stop().ok()) << server_->Log();
+      StartServer();
+      std::map<std::string, int64_t> saves = Saves();
+      ASSERT_EQ(saves.count("whole"), 1u);
+      EXPECT_EQ(saves["whole"], stopped);
+      for (const auto& [name, step] : saves) CheckSave(name, step);
+      ASSERT_FALSE(HasFailure());
+    }
     server_.reset();
     std::filesystem::remove_all(server_options_.store);
   }
