@@ -175,7 +175,6 @@ class Comparison {
 
 bool operator==(const HeadSpec& a, const HeadSpec& b) { return CheckSame(a, "a", b, "b").ok(); }
 
-
 absl::Status Validate(const HeadSpec& head) {
   bool name_ok = !head.name.empty() && head.name.size() <= 64;
   for (char c : head.name) name_ok = name_ok && IsNameCharacter(c);

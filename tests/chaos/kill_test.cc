@@ -299,7 +299,9 @@ class KillTest : public ::testing::Test {
     }
     const auto accepted = Open(/*accept_mixed_steps=*/true);
     EXPECT_TRUE(accepted.ok()) << accepted.status();
-    if (accepted.ok()) EXPECT_EQ(accepted->committed_steps(), newest + 1);
+    if (accepted.ok()) {
+      EXPECT_EQ(accepted->committed_steps(), newest + 1);
+    }
     return false;
   }
 

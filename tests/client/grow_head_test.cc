@@ -56,7 +56,7 @@ std::unique_ptr<HeadClient> Connect(const ShardCluster& shards, int64_t classes)
 absl::Status Step(HeadClient* client, int64_t step, const std::vector<int64_t>& labels) {
   StepInput input;
   input.step = step;
-  input.embeddings = at::ones({static_cast<int64_t>(labels.size()), kDim}) + at::eye(labels.size(), kDim);
+  input.embeddings = at::ones({static_cast<int64_t>(labels.size()), kDim}).add(at::eye(labels.size(), kDim));
   input.labels = labels;
   input.learning_rate = 0.1;
   return client->Step(input).status();

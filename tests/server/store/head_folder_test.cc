@@ -245,7 +245,7 @@ TEST(HeadFolderTest, WithLessMemoryRowsGoToTheDisk) {
   HeadState state = FacesState();
   state.head.class_count = 200000;
   state.head.embedding_dim = 512;
-  absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), state, FolderOptions(300));
+  absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), state, FolderOptions(340));
   ASSERT_TRUE(made.ok()) << made.status();
   for (int64_t step = 0; step < 4; ++step) Step(made->rows.get(), Range(10000 * step, 10000 * step + 10000), step);
   const int64_t before = made->rows->statistics().slab_rows;
