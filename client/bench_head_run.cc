@@ -112,14 +112,23 @@ class HeadBench {
     return absl::OkStatus();
   }
 
+  // Until a pool of rows that lie on disk has been in memory for a residence and a half: as many of its rows are newer than on disk as
+  // ever.
+  int64_t StepsUntilPoolIsEven() const {
+    const SamplerOptions& sampler = client_options_.training.sampler;
+    if (options_.store.empty() || sampler.kind != SamplerOptions::Kind::kPool) return 0;
+    return std::min<int64_t>(kMostWarmupSteps, sampler.pool_size * 3 / 2 / sampler.rotated_rows);
+  }
+
   // As many steps as were asked for, and with a bounded memory as many as fill it.
   absl::Status WarmUp(BenchHeadFigures* figures) {
-    for (bool full = false; figures->warmup_steps < options_.warmup_steps || !full;) {
+    const int64_t least_steps = std::max<int64_t>(options_.warmup_steps, StepsUntilPoolIsEven());
+    for (bool full = false; figures->warmup_steps < least_steps || !full;) {
       absl::StatusOr<StepResult> result = Step();
       if (!result.ok()) return result.status();
       warmup_rows_ += result->row_count;
       ++figures->warmup_steps;
-      if (figures->warmup_steps % kFullCheck != 0 && figures->warmup_steps < options_.warmup_steps) continue;
+      if (figures->warmup_steps % kFullCheck != 0 && figures->warmup_steps < least_steps) continue;
       const absl::StatusOr<Totals> now = ReadTotals();
       if (!now.ok()) return now.status();
       const int64_t limit = std::min(now->tiers.memory_limit_rows(), now->rows);

@@ -50,6 +50,7 @@ rocksdb::Options ColdRocksOptions(const ColdStore::Options& options) {
   rocks.max_compaction_bytes = 2 * kMostTableBytes;
   rocks.max_bytes_for_level_base = 256 << 20;
   rocks.level_compaction_dynamic_level_bytes = true;
+  rocks.level0_file_num_compaction_trigger = kNewestFilesToCompact;
   rocks.level0_slowdown_writes_trigger = kMostNewestFiles;
   rocks.level0_stop_writes_trigger = 2 * kMostNewestFiles;
   // Nearly every look-up finds its record, so the lowest level, which holds nine in ten, goes without a filter.

@@ -14,11 +14,14 @@ namespace myriad {
 constexpr int64_t kLeastTableBytes = 4 << 20;
 constexpr int64_t kMostTableBytes = 256 << 20;
 // Files of the newest level from which on writers wait for compactions: each costs every read a look at its filter.
-constexpr int kMostNewestFiles = 20;
+constexpr int kMostNewestFiles = 40;
+// And from which on they are merged into the next level. Rows that were wanted alone lie all over the keys, so each such merge writes that
+// level anew: the more files one takes in, the fewer bytes are written for each of theirs.
+constexpr int kNewestFilesToCompact = 16;
 
 constexpr int64_t kMemtableBytes = 8 << 20;
 constexpr int kMemtables = 2;
-constexpr int64_t kCompactionReadAhead = 1 << 20;
+constexpr int64_t kCompactionReadAhead = 512 << 10;
 constexpr int64_t kTableWriteBuffer = 1 << 20;
 constexpr int kFilterBitsPerRecord = 10;
 
