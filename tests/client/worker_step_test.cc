@@ -12,6 +12,7 @@
 #include "client/head_client.h"
 #include "gtest/gtest.h"
 #include "head/partial_denominator.h"
+#include "proto/wire/coming_labels.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
@@ -51,6 +52,7 @@ class WorkerStepTest : public ::testing::Test {
       fakes_[k].open_head = [](grpc::ServerContext*, const v1::OpenHeadRequest&, v1::OpenHeadResponse*) { return absl::OkStatus(); };
       fakes_[k].fetch_step = [this, k](grpc::ServerContext*, const v1::FetchStepRequest& request, v1::FetchStepResponse* response) {
         if (k == 0) fetch_attempts_.push_back(request.key().attempt());
+        EXPECT_EQ(DecodeComingLabels(request.coming_labels()), ComingLabels({{2}, {3, 0}}));
         const std::vector<int64_t> ids = {k, k + kShards};
         at::Tensor centers = at::zeros({2, kDim});
         centers.select(1, k).fill_(1.0);
@@ -104,6 +106,8 @@ class WorkerStepTest : public ::testing::Test {
     input.learning_rate = 0.1;
     input.embeddings = at::sin(at::arange(3 * kDim, at::kFloat)).view({3, kDim});
     input.labels = labels;
+    const ComingLabels coming = {{2}, {3, 0}};
+    input.coming_labels = coming;
     return (*client)->Step(input);
   }
 
