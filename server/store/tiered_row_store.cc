@@ -97,6 +97,15 @@ absl::Status TieredRowStore::WriteBack(uint32_t record) {
   return stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
 }
 
+absl::Status TieredRowStore::Evict(uint32_t record) {
+  if (MustBeWritten(record)) {
+    if (absl::Status status = WriteBack(record); !status.ok()) return status;
+  }
+  hot_.Remove(record);
+  ++counts_.evicted;
+  return absl::OkStatus();
+}
+
 bool TieredRowStore::TryWriteBack(uint32_t record) {
   SettleIfDue(record);
   return stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
@@ -136,11 +145,7 @@ absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
   const int64_t limit = slab_limit_rows();
   for (int64_t record = limit; limit > 0 && record < hot_.taken_count(); ++record) {
     if (!hot_.Has(record, HotRows::kResident)) continue;
-    if (MustBeWritten(record)) {
-      if (absl::Status status = WriteBack(record); !status.ok()) return status;
-    }
-    hot_.Remove(record);
-    ++counts_.evicted;
+    if (absl::Status status = Evict(record); !status.ok()) return status;
   }
   if (limit > 0) hot_.Trim(limit);
   UpdateCounts();
@@ -159,11 +164,7 @@ absl::Status TieredRowStore::MakeRoom(int64_t records) {
   while (over() > 0) {
     const uint32_t victim = hot_.NextVictim(kept_too);
     if (victim != HotRows::kNone) {
-      if (MustBeWritten(victim)) {
-        if (absl::Status status = WriteBack(victim); !status.ok()) return status;
-      }
-      hot_.Remove(victim);
-      ++counts_.evicted;
+      if (absl::Status status = Evict(victim); !status.ok()) return status;
     } else if (!kept_too) {
       kept_too = true;
     } else if (!loading_.empty()) {

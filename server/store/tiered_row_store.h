@@ -113,6 +113,8 @@ class TieredRowStore : public RowStore {
   void SettleIfDue(uint32_t record);
   // On its way to the disk, as WriteBackQueue::Add() and TryAdd() have it.
   absl::Status WriteBack(uint32_t record);
+  // Its record serves others from now on, once what is new in it is on its way to the disk. Waits as WriteBack() does.
+  absl::Status Evict(uint32_t record);
   bool TryWriteBack(uint32_t record);
 
   // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
