@@ -12,6 +12,7 @@
 #include <ATen/Functions.h>
 
 #include "absl/strings/str_cat.h"
+#include "head/given_row.h"
 #include "proto/wire/head_codec.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
@@ -19,7 +20,6 @@
 #include "server/services/row_stream.h"
 #include "server/services/unary.h"
 #include "server/step/row_gate.h"
-#include "server/step/step_inputs.h"
 
 namespace myriad {
 namespace {
@@ -197,10 +197,10 @@ grpc::ServerUnaryReactor* ShardAdminService::WriteRows(grpc::CallbackServerConte
     return FinishNow(context, absl::InvalidArgumentError(
                                   absl::StrCat(rows, " class ids, ", centers->size(0), " centers, ", slots->size(0), " rows of slots")));
   }
-  for (const at::Tensor& matrix : {*centers, *slots}) {
-    if (const int64_t row = FirstRowNotFinite(matrix); row >= 0) {
-      return FinishNow(context, absl::InvalidArgumentError(absl::StrCat("class ", (*class_ids)[row], " has a number that is not finite")));
-    }
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* const row_slots = request->has_slots() ? slots->const_data_ptr<float>() + row * slots->size(1) : nullptr;
+    const absl::Status status = CheckGivenRow(spec, centers->const_data_ptr<float>() + row * centers->size(1), row_slots);
+    if (!status.ok()) return FinishNow(context, Annotate(status, absl::StrCat("class ", (*class_ids)[row])));
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   (*head)->Write(

@@ -1,0 +1,23 @@
+#include "head/type_names.h"
+
+namespace myriad {
+
+absl::string_view NameOf(DataType dtype) {
+  switch (dtype) {
+    case DataType::kFloat32: return "float32";
+    case DataType::kBFloat16: return "bfloat16";
+    case DataType::kFloat16: return "float16";
+  }
+  return "";
+}
+
+absl::string_view NameOf(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::kSgd: return "sgd";
+    case OptimizerKind::kAdamW: return "adamw";
+    case OptimizerKind::kAdagrad: return "adagrad";
+  }
+  return "";
+}
+
+}  // namespace myriad

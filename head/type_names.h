@@ -1,0 +1,15 @@
+#ifndef MYRIAD_HEAD_TYPE_NAMES_H_
+#define MYRIAD_HEAD_TYPE_NAMES_H_
+
+#include "absl/strings/string_view.h"
+#include "head/head_spec.h"
+
+namespace myriad {
+
+// The words for them in output, flags and files: "float32", "bfloat16", "float16"; "sgd", "adamw", "adagrad".
+absl::string_view NameOf(DataType dtype);
+absl::string_view NameOf(OptimizerKind kind);
+
+}  // namespace myriad
+
+#endif  // MYRIAD_HEAD_TYPE_NAMES_H_
