@@ -1,7 +1,6 @@
 #include "client/row_transfer.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/stream_watch.h"
 #include "proto/wire/matrix_codec.h"
 #include "proto/wire/status.h"
 
@@ -20,12 +20,11 @@ namespace {
 
 constexpr int64_t kIdsPerFetch = 65536;
 constexpr int64_t kBytesPerWrite = int64_t{4} << 20;
-constexpr absl::Duration kStreamDeadline = absl::Minutes(30);
 constexpr absl::Duration kBackoff = absl::Milliseconds(100);
 
-// Reads a stream from one shard to its end. `open` starts it (again); `take` gets each message and may end it with an error. A stream
-// broken by UNAVAILABLE before its first message starts again until `shard_wait` has passed; `restartable` says that one broken later may
-// start again too.
+// Reads a stream from one shard to its end. `open` starts it (again); `take` gets each message and may end it with an error. The shard may
+// take `deadline` over each message, and a stream may have any number of them. One broken by UNAVAILABLE before its first message starts
+// again until `shard_wait` has passed; `restartable` says that one broken later may start again too.
 template <typename Response>
 absl::Status ReadStream(const ShardClient& shard, const CallPolicy& policy, bool restartable,
                         const std::function<std::unique_ptr<grpc::ClientReader<Response>>(grpc::ClientContext*)>& open,
@@ -33,31 +32,38 @@ absl::Status ReadStream(const ShardClient& shard, const CallPolicy& policy, bool
   absl::Time unavailable_since = absl::InfiniteFuture();
   while (true) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + policy.deadline));
+    StreamWatch watch(policy.deadline, [&context] { context.TryCancel(); });
     const std::unique_ptr<grpc::ClientReader<Response>> reader = open(&context);
     Response response;
     absl::Status taken;
     bool any = false;
-    while (taken.ok() && reader->Read(&response)) {
+    const auto next = [&] {
+      const StreamWatch::Wait wait(&watch);
+      return reader->Read(&response);
+    };
+    while (taken.ok() && next()) {
       any = true;
       taken = take(response);
     }
     if (!taken.ok()) context.TryCancel();
-    const grpc::Status ended = reader->Finish();
+    grpc::Status ended = reader->Finish();
     if (!taken.ok()) return taken;
     if (ended.ok()) return absl::OkStatus();
-    if (ended.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-      return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": no answer within ", absl::FormatDuration(policy.deadline)));
-    }
-    if (ended.error_code() != grpc::StatusCode::UNAVAILABLE || (any && !restartable)) return Annotate(FromGrpcStatus(ended), shard.Name());
+    if (watch.expired()) ended = grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "");
+    const bool may_start_again = ended.error_code() == grpc::StatusCode::UNAVAILABLE && (!any || restartable);
     unavailable_since = std::min(unavailable_since, absl::Now());
-    if (absl::Now() - unavailable_since >= policy.shard_wait) {
-      const std::string since =
-          policy.shard_wait > absl::ZeroDuration() ? absl::StrCat(" for ", absl::FormatDuration(policy.shard_wait)) : "";
-      return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": cannot be reached", since, ": ", ended.error_message()));
-    }
+    if (!may_start_again || absl::Now() - unavailable_since >= policy.shard_wait) return FinalStatus(shard, policy, ended);
     absl::SleepFor(kBackoff);
   }
+}
+
+// What the answers to FetchCenters and ReadRows share, and what only one of them has.
+const v1::Matrix& SlotsOf(const v1::ReadRowsResponse& response) { return response.slots(); }
+const v1::Matrix& SlotsOf(const v1::FetchCentersResponse&) { return v1::Matrix::default_instance(); }
+
+void CopyRow(const at::Tensor& from, int64_t row, at::Tensor* to, int64_t position) {
+  const int64_t cols = from.size(1);
+  std::copy_n(from.const_data_ptr<float>() + row * cols, cols, to->data_ptr<float>() + position * cols);
 }
 
 absl::Status Malformed(const ShardClient& shard, const std::string& what) {
@@ -85,61 +91,86 @@ absl::StatusOr<std::vector<std::vector<int64_t>>> RowTransfer::Route(absl::Span<
 }
 
 absl::StatusOr<at::Tensor> RowTransfer::Fetch(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) const {
+  absl::StatusOr<Rows> rows = FetchRows(class_ids, /*with_slots=*/false);
+  if (!rows.ok()) return rows.status();
+  if (exists != nullptr) *exists = std::move(rows->exists);
+  return std::move(rows->weights);
+}
+
+absl::StatusOr<RowTransfer::Rows> RowTransfer::FetchRows(absl::Span<const int64_t> class_ids, bool with_slots) const {
   absl::StatusOr<std::vector<std::vector<int64_t>>> positions = Route(class_ids);
   if (!positions.ok()) return positions.status();
-  at::Tensor centers = at::empty({static_cast<int64_t>(class_ids.size()), head_.embedding_dim}, at::kFloat);
-  if (exists != nullptr) exists->assign(class_ids.size(), false);
+  const int64_t count = static_cast<int64_t>(class_ids.size());
+  Rows rows;
+  rows.weights = at::empty({count, head_.embedding_dim}, at::kFloat);
+  rows.slots = at::empty({with_slots ? count : 0, SlotNumbers(head_)}, at::kFloat);
+  rows.exists.assign(class_ids.size(), false);
   for (size_t k = 0; k < shards_.size(); ++k) {
     absl::Span<const int64_t> rest = (*positions)[k];
     while (!rest.empty()) {
       // A class asked for twice stays in one request.
-      size_t count = std::min<size_t>(rest.size(), kIdsPerFetch);
-      while (count < rest.size() && class_ids[rest[count]] == class_ids[rest[count - 1]]) ++count;
-      absl::Status status = FetchFromShard(*shards_[k], class_ids, rest.first(count), &centers, exists);
+      size_t part = std::min<size_t>(rest.size(), kIdsPerFetch);
+      while (part < rest.size() && class_ids[rest[part]] == class_ids[rest[part - 1]]) ++part;
+      absl::Status status = FetchFromShard(*shards_[k], class_ids, rest.first(part), with_slots, &rows);
       if (!status.ok()) return status;
-      rest.remove_prefix(count);
+      rest.remove_prefix(part);
     }
   }
-  return centers;
+  return rows;
 }
 
 absl::Status RowTransfer::FetchFromShard(ShardClient& shard, absl::Span<const int64_t> class_ids, absl::Span<const int64_t> positions,
-                                         at::Tensor* centers, std::vector<bool>* exists) const {
+                                         bool with_slots, Rows* rows) const {
   std::vector<int64_t> wanted;
   for (int64_t position : positions) {
     if (wanted.empty() || wanted.back() != class_ids[position]) wanted.push_back(class_ids[position]);
   }
-  v1::FetchCentersRequest request;
-  request.set_head(head_.name);
-  request.set_class_ids(EncodeArray<int64_t>(wanted));
   size_t next = 0;  // In `positions`.
-  const size_t row_bytes = head_.embedding_dim * sizeof(float);
-  const auto open = [&](grpc::ClientContext* context) {
-    next = 0;
-    return shard.centers().FetchCenters(context, request);
-  };
-  const auto take = [&](const v1::FetchCentersResponse& response) -> absl::Status {
+  const auto take = [&](const auto& response) -> absl::Status {
     absl::StatusOr<std::vector<int64_t>> ids = DecodeArray<int64_t>(response.class_ids(), "class_ids");
     if (!ids.ok()) return Malformed(shard, std::string(ids.status().message()));
-    absl::StatusOr<at::Tensor> rows = ViewMatrix(response.centers(), head_.embedding_dim, "centers");
-    if (!rows.ok()) return Malformed(shard, std::string(rows.status().message()));
-    if (rows->size(0) != static_cast<int64_t>(ids->size()) || response.exists().size() != ids->size()) {
-      return Malformed(shard,
-                       absl::StrCat(rows->size(0), " centers and ", response.exists().size(), " flags for ", ids->size(), " classes"));
+    absl::StatusOr<at::Tensor> weights = ViewMatrix(response.centers(), head_.embedding_dim, "centers");
+    if (!weights.ok()) return Malformed(shard, std::string(weights.status().message()));
+    absl::StatusOr<at::Tensor> slots = ViewMatrix(SlotsOf(response), SlotNumbers(head_), "slots");
+    if (!slots.ok()) return Malformed(shard, std::string(slots.status().message()));
+    const int64_t count = static_cast<int64_t>(ids->size());
+    if (weights->size(0) != count || slots->size(0) != (with_slots ? count : 0) || response.exists().size() != ids->size()) {
+      return Malformed(shard, absl::StrCat(weights->size(0), " centers, ", slots->size(0), " rows of slots and ", response.exists().size(),
+                                           " flags for ", count, " classes"));
     }
-    const char* const data = reinterpret_cast<const char*>(rows->const_data_ptr<float>());
-    for (size_t j = 0; j < ids->size(); ++j) {
+    for (int64_t j = 0; j < count; ++j) {
       if (next == positions.size() || class_ids[positions[next]] != (*ids)[j]) {
         return Malformed(shard, absl::StrCat("class ", (*ids)[j], ", which is not next in the request"));
       }
       for (; next < positions.size() && class_ids[positions[next]] == (*ids)[j]; ++next) {
-        std::memcpy(reinterpret_cast<char*>(centers->data_ptr<float>()) + positions[next] * row_bytes, data + j * row_bytes, row_bytes);
-        if (exists != nullptr) (*exists)[positions[next]] = response.exists()[j] != 0;
+        CopyRow(*weights, j, &rows->weights, positions[next]);
+        if (with_slots) CopyRow(*slots, j, &rows->slots, positions[next]);
+        rows->exists[positions[next]] = response.exists()[j] != 0;
       }
     }
     return absl::OkStatus();
   };
-  absl::Status status = ReadStream<v1::FetchCentersResponse>(shard, policy_, /*restartable=*/true, open, take);
+  absl::Status status;
+  if (with_slots) {
+    v1::ReadRowsRequest request;
+    request.set_head(head_.name);
+    request.set_with_slots(true);
+    request.set_class_ids(EncodeArray<int64_t>(wanted));
+    const auto open = [&](grpc::ClientContext* context) {
+      next = 0;
+      return shard.admin().ReadRows(context, request);
+    };
+    status = ReadStream<v1::ReadRowsResponse>(shard, policy_, /*restartable=*/true, open, take);
+  } else {
+    v1::FetchCentersRequest request;
+    request.set_head(head_.name);
+    request.set_class_ids(EncodeArray<int64_t>(wanted));
+    const auto open = [&](grpc::ClientContext* context) {
+      next = 0;
+      return shard.centers().FetchCenters(context, request);
+    };
+    status = ReadStream<v1::FetchCentersResponse>(shard, policy_, /*restartable=*/true, open, take);
+  }
   if (!status.ok()) return status;
   return next == positions.size() ? absl::OkStatus() : Malformed(shard, absl::StrCat("only ", next, " of ", positions.size(), " centers"));
 }
@@ -185,9 +216,7 @@ absl::Status RowTransfer::ReadShard(int index, bool with_slots, const BatchVisit
     }
     return visitor({*ids, *weights, *slots, response.committed_steps(), response.row_count()});
   };
-  CallPolicy policy = policy_;
-  policy.deadline = kStreamDeadline;
-  return ReadStream<v1::ReadRowsResponse>(shard, policy, /*restartable=*/false, open, take);
+  return ReadStream<v1::ReadRowsResponse>(shard, policy_, /*restartable=*/false, open, take);
 }
 
 absl::Status RowTransfer::Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "proto/wire/answered.h"
 #include "proto/wire/status.h"
 
 namespace myriad {
@@ -14,6 +15,18 @@ constexpr absl::Duration kFirstBackoff = absl::Milliseconds(20);
 constexpr absl::Duration kLongestBackoff = absl::Milliseconds(500);
 
 }  // namespace
+
+absl::Status FinalStatus(const ShardClient& shard, const CallPolicy& policy, const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && !IsAnswered(status)) {
+    const std::string since =
+        policy.shard_wait > absl::ZeroDuration() ? absl::StrCat(" for ", absl::FormatDuration(policy.shard_wait)) : "";
+    return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": cannot be reached", since, ": ", status.error_message()));
+  }
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return absl::Status(policy.lost_code, absl::StrCat(shard.Name(), ": no answer within ", absl::FormatDuration(policy.deadline)));
+  }
+  return Annotate(FromGrpcStatus(status), shard.Name());
+}
 
 PendingCalls::PendingCalls(const CallPolicy& policy) : policy_(policy), arrivals_(std::make_shared<Arrivals>()) {}
 
@@ -67,14 +80,8 @@ void PendingCalls::HandleEnd(size_t index, const grpc::Status& status) {
       call.backoff = std::min(2 * call.backoff, kLongestBackoff);
       return;
     }
-    call.status = absl::Status(policy_.lost_code, absl::StrCat(call.shard->Name(), ": cannot be reached for ",
-                                                               absl::FormatDuration(policy_.shard_wait), ": ", status.error_message()));
-  } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-    call.status =
-        absl::Status(policy_.lost_code, absl::StrCat(call.shard->Name(), ": no answer within ", absl::FormatDuration(policy_.deadline)));
-  } else {
-    call.status = Annotate(FromGrpcStatus(status), call.shard->Name());
   }
+  call.status = FinalStatus(*call.shard, policy_, status);
   call.decided = true;
   if (fatal_.ok() && !cancelled_ && !call.status.ok() && call.status.code() != absl::StatusCode::kAborted) fatal_ = call.status;
 }

@@ -26,10 +26,15 @@ struct CallPolicy {
   absl::StatusCode lost_code = absl::StatusCode::kDataLoss;
 };
 
+// What a call to `shard` that has ended with `status` comes to once it is not tried again. It starts with the shard's name. The shard is
+// lost, `lost_code`, where the transport reached none for `shard_wait`, or no answer came within the deadline; what the shard itself
+// answered, UNAVAILABLE (its disk) among it, stays what it is.
+absl::Status FinalStatus(const ShardClient& shard, const CallPolicy& policy, const grpc::Status& status);
+
 // Calls in flight to several shards at once, without a thread each. What every method has in common; ShardCalls<> adds the types.
 // Thread-compatible: one thread starts, waits and destroys.
 //
-// UNAVAILABLE is retried with backoff; after `shard_wait` of it, or past the deadline, the shard is lost: `lost_code`.
+// UNAVAILABLE is retried with backoff for `shard_wait`; then, or past the deadline, FinalStatus() says what it was.
 class PendingCalls {
  public:
   using Done = std::function<void(grpc::Status)>;

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
 #include "myriad/v1/center_shard.pb.h"
+#include "proto/wire/answered.h"
 
 namespace myriad {
 namespace {
@@ -14,9 +15,9 @@ constexpr char kStepAbortedUrl[] = "type.googleapis.com/myriad.v1.StepAborted";
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const absl::optional<absl::Cord> detail = status.GetPayload(kStepAbortedUrl);
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
-                      detail.has_value() ? std::string(*detail) : std::string());
+  const absl::optional<absl::Cord> abort = status.GetPayload(kStepAbortedUrl);
+  const std::string detail = abort.has_value() ? std::string(*abort) : absl::IsUnavailable(status) ? kAnsweredDetail : "";
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()), detail);
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {

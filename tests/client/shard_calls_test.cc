@@ -105,6 +105,22 @@ TEST(ShardCallsTest, AShardThatIsGoneIsDataLossNamingItAndTheOthersAreCancelled)
   EXPECT_TRUE(cancelled);
 }
 
+// A shard whose disk fails is there all the same.
+TEST(ShardCallsTest, WhatAShardAnswersIsToldAsItIsOnceItIsNotTriedAgain) {
+  FakeShard fake;
+  std::atomic<int> asked{0};
+  fake.head_step = [&asked](grpc::ServerContext*, const v1::HeadStepRequest&, v1::HeadStepResponse*) {
+    ++asked;
+    return absl::UnavailableError("/store/heads/faces: Input/output error");
+  };
+  ShardClient shard(0, fake.address());
+  const v1::HeadStepRequest request;
+  HeadStepCalls calls(CallHeadStep, Policy(kLong, absl::Milliseconds(300)));
+  calls.Start(&shard, &request);
+  EXPECT_EQ(calls.Wait(), absl::UnavailableError("shard 0 (" + fake.address() + "): /store/heads/faces: Input/output error"));
+  EXPECT_GT(asked, 1) << "it may pass";
+}
+
 TEST(ShardCallsTest, AShardThatDoesNotAnswerIsLostAfterTheDeadline) {
   FakeShard fake;
   fake.head_step = NeverAnswer;
