@@ -156,10 +156,9 @@ absl::StatusOr<std::unique_ptr<RowFileWriter>> WritePart(const ExportOptions& op
   const HeadSummary& head = parts->head();
   RowFileWriter::Options file;
   file.path = HeadRowsPath(folder, part, parts->count());
-  file.head = head.spec.name;
+  file.head = head.spec;
   file.committed_steps = head.committed_steps;
-  file.embedding_dim = head.spec.embedding_dim;
-  file.slot_numbers = options.slots ? SlotNumbers(head.spec) : 0;
+  file.slots = options.slots;
   file.dtype = dtype;
   std::unique_ptr<RowFileWriter> writer;
   const auto begin = [&](int64_t row_count) {

@@ -18,6 +18,9 @@ absl::StatusOr<std::unique_ptr<FolderInTheMaking>> FolderInTheMaking::Create(con
   std::string final_path = path;
   while (final_path.size() > 1 && final_path.back() == '/') final_path.pop_back();
   const std::string temporary = absl::StrCat(final_path, ".tmp-", ::getpid());
+  // What another process of the same number left when it was killed is no part of this folder.
+  std::filesystem::remove_all(temporary, error);
+  if (error) return ErrnoStatus(error.value(), temporary);
   if (absl::Status status = MakeFolders(temporary); !status.ok()) return status;
   return std::unique_ptr<FolderInTheMaking>(new FolderInTheMaking(temporary, final_path));
 }

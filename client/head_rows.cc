@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/file_util.h"
+#include "head/type_names.h"
 
 namespace myriad {
 namespace {
@@ -43,13 +44,23 @@ absl::StatusOr<int> OpenNamelessFile(const std::string& folder) {
 
 }  // namespace
 
+std::map<std::string, std::string> RowFileMetadata(const HeadSpec& head, int64_t committed_steps, bool slots) {
+  std::map<std::string, std::string> metadata = {{"head", head.name}, {"committed_steps", absl::StrCat(committed_steps)}};
+  if (slots) {
+    metadata["optimizer"] = std::string(NameOf(head.slots));
+    metadata["slot_dtype"] = std::string(NameOf(head.slot_dtype));
+  }
+  return metadata;
+}
+
 std::string HeadRowsPath(const std::string& folder, int index, int count) {
   return JoinPath(folder, absl::StrFormat("rows-%05d-of-%05d.safetensors", index, count));
 }
 
 // Rows are held and spilled as records: class id, weights, slots.
 struct HeadRowsWriter::State {
-  explicit State(const Options& o) : options(o), row_floats(int64_t{o.embedding_dim} + o.slot_numbers) {}
+  explicit State(const Options& o)
+      : options(o), dim(o.head.embedding_dim), slot_numbers(SlotNumbers(o.head)), row_floats(dim + slot_numbers) {}
   ~State() {
     if (fd >= 0) ::close(fd);
   }
@@ -60,6 +71,8 @@ struct HeadRowsWriter::State {
   absl::Status Merge(const char* records, SafetensorsWriter* writer) const;
 
   const Options options;
+  const int64_t dim;
+  const int64_t slot_numbers;
   const int64_t row_floats;
   int fd = -1;
   std::vector<int64_t> ids;                       // Of the buffered rows.
@@ -93,8 +106,8 @@ absl::Status HeadRowsWriter::State::Spill() {
 
 absl::Status HeadRowsWriter::State::Merge(const char* records, SafetensorsWriter* writer) const {
   const int64_t bytes = record_bytes();
-  const int64_t weight_bytes = int64_t{options.embedding_dim} * sizeof(float);
-  const int64_t slot_bytes = int64_t{options.slot_numbers} * sizeof(float);
+  const int64_t weight_bytes = dim * static_cast<int64_t>(sizeof(float));
+  const int64_t slot_bytes = slot_numbers * static_cast<int64_t>(sizeof(float));
   using Head = std::pair<int64_t, size_t>;  // The next class id of a run, and the run.
   std::priority_queue<Head, std::vector<Head>, std::greater<Head>> heads;
   std::vector<int64_t> next;
@@ -115,7 +128,8 @@ absl::Status HeadRowsWriter::State::Merge(const char* records, SafetensorsWriter
   while (!heads.empty()) {
     const auto [id, run] = heads.top();
     heads.pop();
-    if (id == last_id) return absl::InvalidArgumentError(absl::StrCat("head ", options.head, ": the row of class ", id, " came twice"));
+    if (id == last_id)
+      return absl::InvalidArgumentError(absl::StrCat("head ", options.head.name, ": the row of class ", id, " came twice"));
     last_id = id;
     const char* record = records + next[run] * bytes;
     columns[0].append(record, sizeof(int64_t));
@@ -132,9 +146,9 @@ HeadRowsWriter::HeadRowsWriter(std::unique_ptr<State> state) : state_(std::move(
 HeadRowsWriter::~HeadRowsWriter() = default;
 
 absl::StatusOr<std::unique_ptr<HeadRowsWriter>> HeadRowsWriter::Create(const Options& options) {
-  if (options.embedding_dim < 1 || options.slot_numbers < 0 || options.buffer_bytes < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("head rows of ", options.embedding_dim, " numbers with ", options.slot_numbers,
-                                                   " slot numbers in a buffer of ", options.buffer_bytes, " bytes"));
+  if (options.head.embedding_dim < 1 || options.buffer_bytes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("head rows of ", options.head.embedding_dim, " numbers in a buffer of ", options.buffer_bytes, " bytes"));
   }
   auto state = std::make_unique<State>(options);
   absl::StatusOr<int> fd = OpenNamelessFile(options.folder);
@@ -145,14 +159,14 @@ absl::StatusOr<std::unique_ptr<HeadRowsWriter>> HeadRowsWriter::Create(const Opt
 
 absl::Status HeadRowsWriter::Append(absl::Span<const int64_t> class_ids, absl::Span<const float> weights, absl::Span<const float> slots) {
   const int64_t count = static_cast<int64_t>(class_ids.size());
-  const int64_t dim = state_->options.embedding_dim;
-  const int64_t slot_dim = state_->options.slot_numbers;
+  const int64_t dim = state_->dim;
+  const int64_t slot_dim = state_->slot_numbers;
   if (static_cast<int64_t>(weights.size()) != count * dim || static_cast<int64_t>(slots.size()) != count * slot_dim) {
-    return absl::InvalidArgumentError(absl::StrCat("head ", state_->options.head, ": ", count, " rows of ", dim, " + ", slot_dim,
+    return absl::InvalidArgumentError(absl::StrCat("head ", state_->options.head.name, ": ", count, " rows of ", dim, " + ", slot_dim,
                                                    " numbers came with ", weights.size(), " weights and ", slots.size(), " slots"));
   }
   for (int64_t i = 0; i < count; ++i) {
-    if (class_ids[i] < 0) return absl::InvalidArgumentError(absl::StrCat("head ", state_->options.head, ": class id ", class_ids[i]));
+    if (class_ids[i] < 0) return absl::InvalidArgumentError(absl::StrCat("head ", state_->options.head.name, ": class id ", class_ids[i]));
     state_->ids.push_back(class_ids[i]);
     state_->floats.insert(state_->floats.end(), weights.begin() + i * dim, weights.begin() + (i + 1) * dim);
     state_->floats.insert(state_->floats.end(), slots.begin() + i * slot_dim, slots.begin() + (i + 1) * slot_dim);
@@ -167,12 +181,11 @@ absl::Status HeadRowsWriter::Finish(int64_t committed_steps) {
   if (absl::Status status = state.Spill(); !status.ok()) return status;
   const std::vector<TensorInfo> tensors = {
       {"class_ids", TensorType::kI64, {state.spilled}},
-      {"weights", TensorType::kF32, {state.spilled, state.options.embedding_dim}},
-      {"slots", TensorType::kF32, {state.spilled, state.options.slot_numbers}},
+      {"weights", TensorType::kF32, {state.spilled, state.dim}},
+      {"slots", TensorType::kF32, {state.spilled, state.slot_numbers}},
   };
-  absl::StatusOr<std::unique_ptr<SafetensorsWriter>> writer =
-      SafetensorsWriter::Create(HeadRowsPath(state.options.folder, 0, 1), tensors,
-                                {{"head", state.options.head}, {"committed_steps", absl::StrCat(committed_steps)}});
+  absl::StatusOr<std::unique_ptr<SafetensorsWriter>> writer = SafetensorsWriter::Create(
+      HeadRowsPath(state.options.folder, 0, 1), tensors, RowFileMetadata(state.options.head, committed_steps, /*slots=*/true));
   if (!writer.ok()) return writer.status();
   if (state.spilled > 0) {
     const size_t bytes = state.spilled * state.record_bytes();

@@ -2,6 +2,7 @@
 #define MYRIAD_CLIENT_HEAD_ROWS_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,12 +12,16 @@
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "client/safetensors.h"
+#include "head/head_spec.h"
 
 namespace myriad {
 
 // The rows of a head in a folder, as files rows-00000-of-00001.safetensors: tensors `class_ids` I64 [n] (ascending), `weights` F32 [n, D],
-// `slots` F32 [n, S] with S = SlotNumbers() of the head; __metadata__: head, committed_steps. Only rows that exist are there; the others
+// `slots` F32 [n, S] with S = SlotNumbers() of the head; __metadata__ as RowFileMetadata() says. Only rows that exist are there; the others
 // are virtual.
+
+// `head` (its name), `committed_steps` and, for a file with slots, what they are: `optimizer`, `slot_dtype` in the words of type_names.h.
+std::map<std::string, std::string> RowFileMetadata(const HeadSpec& head, int64_t committed_steps, bool slots);
 
 // "FOLDER/rows-00002-of-00007.safetensors".
 std::string HeadRowsPath(const std::string& folder, int index, int count);
@@ -30,9 +35,7 @@ class HeadRowsWriter {
  public:
   struct Options {
     std::string folder;  // Must exist; also holds the spilled rows meanwhile, as much again as the rows.
-    std::string head;
-    int embedding_dim = 0;
-    int slot_numbers = 0;                       // A row's, S.
+    HeadSpec head;
     int64_t buffer_bytes = int64_t{256} << 20;  // Held in memory before it is spilled.
   };
 

@@ -1,7 +1,6 @@
 #include "client/import_files.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -10,25 +9,59 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "client/file_util.h"
+#include "client/head_rows.h"
+#include "head/given_row.h"
+#include "head/type_names.h"
+#include "proto/wire/status.h"
 
 namespace myriad {
 namespace {
+
+constexpr char kNoMomentum[] =
+    "no momentum of its weights in it: Partial FC runs leave it in weight_mom, in rank_R_softmax_weight_mom.pt or, those that keep all "
+    "states (save_all_states) and train with SGD, in state_optimizer";
+
+// The names in a folder that end so, sorted.
+absl::StatusOr<std::vector<std::string>> NamesWith(const std::string& folder, absl::string_view suffix) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    std::string name = it->path().filename().string();
+    if (absl::EndsWith(name, suffix)) names.push_back(std::move(name));
+  }
+  if (error) return ErrnoStatus(error.value(), folder);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Of the checkpoints in a folder, those of ranks where there are any: the trainers write the network beside them.
+std::vector<std::string> OfRanks(const std::vector<std::string>& checkpoints) {
+  std::vector<std::string> newer, older, others;
+  for (const std::string& name : checkpoints) {
+    if (absl::StartsWith(name, "checkpoint_gpu_")) {
+      newer.push_back(name);
+    } else if (absl::StartsWith(name, "rank") && absl::EndsWith(name, "_softmax_weight.pt")) {
+      older.push_back(name);
+    } else if (!absl::EndsWith(name, "_mom.pt")) {
+      others.push_back(name);
+    }
+  }
+  return !newer.empty() ? newer : !older.empty() ? older : others;
+}
 
 // The files that a path stands for.
 absl::StatusOr<std::vector<std::string>> Expand(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) return std::vector<std::string>{path};
-  std::vector<std::string> rows, checkpoints;
-  for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (absl::StartsWith(name, "rows-") && absl::EndsWith(name, ".safetensors")) rows.push_back(it->path().string());
-    if (absl::EndsWith(name, ".pt") && !absl::EndsWith(name, "_mom.pt")) checkpoints.push_back(it->path().string());
-  }
-  if (error) return ErrnoStatus(error.value(), path);
-  std::vector<std::string>& found = rows.empty() ? checkpoints : rows;
-  if (found.empty()) return absl::NotFoundError(absl::StrCat(path, ": neither rows-*.safetensors nor *.pt in this folder"));
-  std::sort(found.begin(), found.end());
+  absl::StatusOr<std::vector<std::string>> rows = HeadRowsFiles(path);
+  if (!absl::IsNotFound(rows.status())) return rows;
+  const absl::StatusOr<std::vector<std::string>> checkpoints = NamesWith(path, ".pt");
+  if (!checkpoints.ok()) return checkpoints.status();
+  std::vector<std::string> found;
+  for (const std::string& name : OfRanks(*checkpoints)) found.push_back(JoinPath(path, name));
+  if (found.empty()) return absl::NotFoundError(absl::StrCat(path, ": neither rows-i-of-n.safetensors nor *.pt in this folder"));
   return found;
 }
 
@@ -47,12 +80,17 @@ std::string RowName(const ImportFiles::Batch& batch, int64_t i) {
   return absl::StrCat(*batch.path, ": row ", batch.first_row + i, ", class ", batch.class_ids[i]);
 }
 
-absl::Status CheckFinite(const ImportFiles::Batch& batch, const std::vector<float>& numbers) {
-  const int64_t cols = static_cast<int64_t>(numbers.size() / batch.class_ids.size());
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    if (!std::isfinite(numbers[i])) {
-      return absl::InvalidArgumentError(absl::StrCat(RowName(batch, i / cols), ": number ", i % cols, " is not finite"));
-    }
+absl::Status CheckSlots(const RowFile& rows, const HeadSpec& head) {
+  if (!rows.slots.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(rows.path, ": ", rows.is_rank_checkpoint ? kNoMomentum : "has no slots to import"));
+  }
+  if (rows.slots_of.value_or(head.slots) != head.slots) {
+    return absl::InvalidArgumentError(absl::StrCat(rows.path, ": slots of ", NameOf(*rows.slots_of), "; the rows of head ", head.name,
+                                                   " keep those of ", NameOf(head.slots), ". Import them without --slots"));
+  }
+  if (rows.slots->cols() != SlotNumbers(head)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(rows.path, ": slots of ", rows.slots->cols(), " numbers a row; head ", head.name, " keeps ", SlotNumbers(head)));
   }
   return absl::OkStatus();
 }
@@ -83,10 +121,8 @@ absl::StatusOr<ImportFiles> ImportFiles::Open(const std::vector<std::string>& pa
       return absl::InvalidArgumentError(
           absl::StrCat(rows.path, ": rows of ", rows.weights.cols(), " numbers; head ", head.name, " has ", head.embedding_dim));
     }
-    if (with_slots && !rows.slots.has_value()) return absl::InvalidArgumentError(absl::StrCat(rows.path, ": has no slots to import"));
-    if (with_slots && rows.slots->cols() != SlotNumbers(head)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(rows.path, ": slots of ", rows.slots->cols(), " numbers a row; head ", head.name, " keeps ", SlotNumbers(head)));
+    if (with_slots) {
+      if (absl::Status status = CheckSlots(rows, head); !status.ok()) return status;
     }
     if (rows.class_ids.has_value() || rows.is_rank_checkpoint) continue;
     if (without_ids != nullptr) {
@@ -158,6 +194,7 @@ absl::Status ImportFiles::Visit(int64_t rows_per_batch, const std::function<absl
 
 absl::Status ImportFiles::Check(int64_t rows_per_batch, const std::function<absl::Status(const Batch& batch)>& visit) const {
   std::vector<bool> given(head_.class_count);
+  const int64_t slot_numbers = SlotNumbers(head_);
   return Visit(rows_per_batch, [&](const Batch& batch) -> absl::Status {
     for (size_t i = 0; i < batch.class_ids.size(); ++i) {
       const int64_t id = batch.class_ids[i];
@@ -166,9 +203,11 @@ absl::Status ImportFiles::Check(int64_t rows_per_batch, const std::function<absl
       }
       if (given[id]) return absl::InvalidArgumentError(absl::StrCat(RowName(batch, i), ": another row before it has the same class"));
       given[id] = true;
+      const float* const slots = batch.slots.empty() ? nullptr : batch.slots.data() + i * slot_numbers;
+      if (absl::Status status = CheckGivenRow(head_, batch.weights.data() + i * head_.embedding_dim, slots); !status.ok()) {
+        return Annotate(status, RowName(batch, i));
+      }
     }
-    if (absl::Status status = CheckFinite(batch, batch.weights); !status.ok()) return status;
-    if (absl::Status status = CheckFinite(batch, batch.slots); !status.ok()) return status;
     return visit(batch);
   });
 }

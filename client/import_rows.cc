@@ -11,8 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
+#include "absl/types/span.h"
 #include "client/admin_head.h"
 #include "client/file_util.h"
+#include "client/head_source.h"
 #include "client/import_files.h"
 #include "client/text_proto.h"
 #include "head/stored_numbers.h"
@@ -26,8 +29,9 @@ namespace {
 constexpr int64_t kBytesPerBatch = 1 << 20;
 constexpr int64_t kSampledRows = 10000;
 
-absl::StatusOr<std::unique_ptr<AdminHead>> OpenHead(const ImportOptions& options) {
-  if (options.spec_path.empty()) return AdminHead::Open(options.shards, options.head, options.timeout);
+// The spec of `spec_path`, or none where no path is given.
+absl::StatusOr<absl::optional<HeadSpec>> ReadSpec(const ImportOptions& options) {
+  if (options.spec_path.empty()) return absl::optional<HeadSpec>();
   const absl::StatusOr<std::string> text = ReadFile(options.spec_path);
   if (!text.ok()) return text.status();
   v1::HeadSpec message;
@@ -37,7 +41,19 @@ absl::StatusOr<std::unique_ptr<AdminHead>> OpenHead(const ImportOptions& options
   if (!options.head.empty() && options.head != spec->name) {
     return absl::InvalidArgumentError(absl::StrCat("--head is ", options.head, "; ", options.spec_path, " describes head ", spec->name));
   }
-  return AdminHead::Create(*spec, options.shards, options.timeout);
+  return absl::optional<HeadSpec>(*spec);
+}
+
+// The head as it is before the files are looked at; nullptr where `spec` is to make it, on some shards or on all.
+absl::StatusOr<std::unique_ptr<AdminHead>> FindHead(const ImportOptions& options, const absl::optional<HeadSpec>& spec) {
+  if (const auto source = OpenShardSource(options.shards, options.timeout); !source.ok()) return source.status();
+  absl::StatusOr<std::unique_ptr<AdminHead>> head =
+      AdminHead::Open(options.shards, spec.has_value() ? spec->name : options.head, options.timeout);
+  if (!spec.has_value()) return head;
+  if (absl::IsNotFound(head.status()) || absl::IsInvalidArgument(head.status())) return std::unique_ptr<AdminHead>();
+  if (!head.ok()) return head;
+  if (absl::Status status = CheckSame(*spec, options.spec_path, (*head)->spec(), "the shards"); !status.ok()) return status;
+  return head;
 }
 
 // `left`: what a stop leaves.
@@ -61,22 +77,30 @@ absl::Status WriteAllRows(const ImportOptions& options, const ImportFiles& files
   });
 }
 
-// The numbers as the head stores them.
-std::vector<float> AsStored(const std::vector<float>& numbers, DataType dtype) {
-  std::vector<std::byte> stored(numbers.size() * BytesOf(dtype));
-  StoreNearest(dtype, numbers.data(), numbers.size(), stored.data());
-  std::vector<float> result(numbers.size());
-  Widen(dtype, stored.data(), result.size(), result.data());
-  return result;
+// Whether `found` is what the head's dtypes make of `given`: a run of numbers of each type, one after the other.
+bool EqualAsStored(absl::Span<const SlotRange> types, const float* given, const float* found) {
+  for (const SlotRange& range : types) {
+    std::vector<std::byte> stored(range.count * BytesOf(range.type));
+    StoreNearest(range.type, given, range.count, stored.data());
+    std::vector<float> expected(range.count);
+    Widen(range.type, stored.data(), range.count, expected.data());
+    if (std::memcmp(found, expected.data(), range.count * sizeof(float)) != 0) return false;
+    given += range.count;
+    found += range.count;
+  }
+  return true;
 }
 
-// Compares every `stride`-th row. Returns how many.
+// Compares every `stride`-th row, weights and, if they were imported, slots. Returns how many.
 absl::StatusOr<int64_t> VerifyRows(const ImportOptions& options, const ImportFiles& files, int64_t rows_per_batch, int64_t stride,
                                    const AdminHead& head) {
   Progress progress("reading back", files.row_count(), options.progress);
   int64_t seen = 0;
   int64_t compared = 0;
   const int64_t dim = head.spec().embedding_dim;
+  const int64_t slot_numbers = SlotNumbers(head.spec());
+  const std::vector<SlotRange> weight_types = {{dim, head.spec().weight_dtype}};
+  const std::vector<SlotRange> slot_types = SlotRanges(head.spec());
   const absl::Status status = files.Visit(rows_per_batch, [&](const ImportFiles::Batch& batch) -> absl::Status {
     if (absl::Status stop = CheckStop(options, "all rows are written, not all were read back"); !stop.ok()) return stop;
     std::vector<int64_t> ids;
@@ -88,15 +112,16 @@ absl::StatusOr<int64_t> VerifyRows(const ImportOptions& options, const ImportFil
     }
     progress.Add(batch.class_ids.size());
     if (ids.empty()) return absl::OkStatus();
-    std::vector<bool> exists;
-    const absl::StatusOr<at::Tensor> found = head.rows().Fetch(ids, &exists);
+    const absl::StatusOr<RowTransfer::Rows> found = head.rows().FetchRows(ids, options.slots);
     if (!found.ok()) return found.status();
-    const std::vector<float> expected = AsStored(batch.weights, head.spec().weight_dtype);
     for (size_t i = 0; i < ids.size(); ++i) {
-      const float* row = found->const_data_ptr<float>() + i * dim;
-      if (exists[i] && std::memcmp(row, expected.data() + positions[i] * dim, dim * sizeof(float)) == 0) continue;
-      return absl::DataLossError(absl::StrCat(*batch.path, ": row ", batch.first_row + positions[i], ", class ", ids[i],
-                                              ": reads back from the shards as something else"));
+      const auto equal = [&](const std::vector<SlotRange>& types, const std::vector<float>& given, const at::Tensor& stored, int64_t cols) {
+        return EqualAsStored(types, given.data() + positions[i] * cols, stored.const_data_ptr<float>() + i * cols);
+      };
+      const bool weights_equal = found->exists[i] && equal(weight_types, batch.weights, found->weights, dim);
+      if (weights_equal && (batch.slots.empty() || equal(slot_types, batch.slots, found->slots, slot_numbers))) continue;
+      return absl::DataLossError(absl::StrCat(*batch.path, ": row ", batch.first_row + positions[i], ", class ", ids[i], ": ",
+                                              weights_equal ? "its slots read" : "reads", " back from the shards as something else"));
     }
     compared += ids.size();
     return absl::OkStatus();
@@ -108,17 +133,21 @@ absl::StatusOr<int64_t> VerifyRows(const ImportOptions& options, const ImportFil
 }  // namespace
 
 absl::Status ImportRows(const ImportOptions& options, std::ostream& out) {
-  if (options.while_training && options.verify != ImportOptions::Verify::kNone) {
-    return absl::InvalidArgumentError("rows move while a run trains them: --while-training needs --verify none");
+  const ImportOptions::Verify verify =
+      options.verify.value_or(options.while_training ? ImportOptions::Verify::kNone : ImportOptions::Verify::kAll);
+  if (options.while_training && verify != ImportOptions::Verify::kNone) {
+    return absl::InvalidArgumentError("rows move while a run trains them: --while-training allows --verify none alone");
   }
-  const absl::StatusOr<std::unique_ptr<AdminHead>> head = OpenHead(options);
+  const absl::StatusOr<absl::optional<HeadSpec>> given = ReadSpec(options);
+  if (!given.ok()) return given.status();
+  absl::StatusOr<std::unique_ptr<AdminHead>> head = FindHead(options, *given);
   if (!head.ok()) return head.status();
-  const HeadSpec& spec = (*head)->spec();
+  const HeadSpec spec = *head != nullptr ? (*head)->spec() : **given;
   const absl::StatusOr<ImportFiles> files = ImportFiles::Open(options.from, spec, options.slots);
   if (!files.ok()) return files.status();
   const int64_t row_bytes = int64_t{4} * (spec.embedding_dim + (options.slots ? SlotNumbers(spec) : 0));
   // Each shard gets its part of a batch in a request of its own.
-  const int64_t rows_per_batch = std::max<int64_t>(1, kBytesPerBatch / row_bytes) * static_cast<int64_t>((*head)->shards().size());
+  const int64_t rows_per_batch = std::max<int64_t>(1, kBytesPerBatch / row_bytes) * static_cast<int64_t>(options.shards.size());
   {
     Progress progress("checking", files->row_count(), options.progress);
     const absl::Status checked = files->Check(rows_per_batch, [&](const ImportFiles::Batch& batch) {
@@ -127,21 +156,25 @@ absl::Status ImportRows(const ImportOptions& options, std::ostream& out) {
     });
     if (!checked.ok()) return checked;
   }
+  if (*head == nullptr) {
+    head = AdminHead::Create(spec, options.shards, options.timeout);
+    if (!head.ok()) return head.status();
+  }
   if (!options.while_training) {
     if (absl::Status status = (*head)->CheckNoSteps(); !status.ok()) return status;
   }
   if (absl::Status status = WriteAllRows(options, *files, rows_per_batch, **head); !status.ok()) return status;
   int64_t compared = 0;
-  if (options.verify != ImportOptions::Verify::kNone) {
+  if (verify != ImportOptions::Verify::kNone) {
     const int64_t stride =
-        options.verify == ImportOptions::Verify::kAll ? 1 : std::max<int64_t>(1, (files->row_count() + kSampledRows - 1) / kSampledRows);
+        verify == ImportOptions::Verify::kAll ? 1 : std::max<int64_t>(1, (files->row_count() + kSampledRows - 1) / kSampledRows);
     const absl::StatusOr<int64_t> verified = VerifyRows(options, *files, rows_per_batch, stride, **head);
     if (!verified.ok()) return verified.status();
     compared = *verified;
   }
   out << absl::StrFormat("imported %d rows%s from %d files into head %s; ", files->row_count(), options.slots ? " with slots" : "",
                          files->count(), spec.name);
-  if (options.verify == ImportOptions::Verify::kNone) {
+  if (verify == ImportOptions::Verify::kNone) {
     out << "not read back\n";
   } else {
     out << absl::StrFormat("%d read back and equal\n", compared);

@@ -1,7 +1,7 @@
 #include "client/pickle_reader.h"
 
+#include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -12,6 +12,9 @@ namespace {
 
 constexpr char kOrderedDict[] = "collections OrderedDict";
 constexpr size_t kLongestName = 1024;
+// Beyond what a checkpoint has by far: a byte can make an object of 72 and a name be put together anew of texts that are there once.
+constexpr size_t kMostObjects = 1 << 20;
+constexpr size_t kMostNameBytes = 1 << 20;
 // Protocols of torch.save are 2 by default; no later one changed what an opcode means.
 constexpr int kOldestProtocol = 2;
 constexpr int kNewestProtocol = 5;
@@ -86,7 +89,8 @@ class PickleParser {
       const uint8_t opcode = Read<uint8_t>();
       if (opcode == kStop && error_.ok()) break;
       if (error_.ok()) Do(opcode);
-      if (error_.ok() && pickle_.nodes_.size() >= static_cast<size_t>(std::numeric_limits<Index>::max())) Fail("too many objects");
+      const size_t objects = std::max({pickle_.nodes_.size(), stack_.size(), marks_.size(), memo_.size()});
+      if (error_.ok() && objects > kMostObjects) Fail("too many objects");
       if (!error_.ok()) return error_;
     }
     pickle_.root_ = Pop();
@@ -181,6 +185,8 @@ class PickleParser {
   }
   void PushName(const std::string& module, const std::string& name) {
     if (module.size() + name.size() > kLongestName) return Fail("a name that is too long");
+    name_bytes_ += module.size() + name.size();
+    if (name_bytes_ > kMostNameBytes) return Fail("too many names");
     PushText(Kind::kName, absl::StrCat(module, " ", name));
   }
   void Call() {
@@ -194,7 +200,7 @@ class PickleParser {
         const std::vector<Index>& pairs = node(node(arguments).items[0]).items;
         // The same list may be given again and again; no honest pickle has more pairs than bytes.
         copied_ += pairs.size();
-        if (copied_ > bytes_.size()) return Fail("too many pairs");
+        if (copied_ > std::min(bytes_.size(), kMostObjects)) return Fail("too many pairs");
         for (Index pair : pairs) {
           if (node(pair).items.size() != 2) return Fail("an OrderedDict of what are no pairs");
           node(dict).items.insert(node(dict).items.end(), node(pair).items.begin(), node(pair).items.end());
@@ -314,6 +320,7 @@ class PickleParser {
   std::vector<Index> stack_;
   std::vector<size_t> marks_;  // Heights of the stack.
   size_t copied_ = 0;          // Pairs of OrderedDicts.
+  size_t name_bytes_ = 0;
   absl::flat_hash_map<uint64_t, Index> memo_;
 };
 

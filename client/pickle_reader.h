@@ -38,7 +38,8 @@ class Pickle {
     std::vector<Index> items;
   };
 
-  // Errors: INVALID_ARGUMENT: no pickle of these protocols; DATA_LOSS: cut short. Names the byte.
+  // Memory: that of `bytes` again, and some 200 MiB at most. Errors: INVALID_ARGUMENT: no pickle of these protocols, or one of more than a
+  // million objects; DATA_LOSS: cut short. Names the byte.
   static absl::StatusOr<Pickle> Parse(absl::Span<const char> bytes);
 
   Index root() const { return root_; }

@@ -11,11 +11,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/torch_file.h"
 #include "head/stored_numbers.h"
+#include "head/type_names.h"
 
 namespace myriad {
 namespace {
@@ -30,6 +32,9 @@ constexpr const char* kWeights[] = {"weight", "weight_activated"};
 constexpr char kMomentum[] = "weight_mom";
 constexpr char kWeightSuffix[] = "_weight.pt";
 constexpr char kMomentumSuffix[] = "_weight_mom.pt";
+// torch.optim.SGD.state_dict(), as the run's dict has it: parameters are numbered in the order in which the optimizer got them.
+constexpr char kOptimizerState[] = "state_optimizer.state.";
+constexpr char kMomentumBuffer[] = ".momentum_buffer";
 
 absl::optional<DataType> DataTypeOf(TensorType type) {
   switch (type) {
@@ -38,6 +43,13 @@ absl::optional<DataType> DataTypeOf(TensorType type) {
     case TensorType::kF16: return DataType::kFloat16;
     default: return absl::nullopt;
   }
+}
+
+absl::optional<OptimizerKind> KindNamed(absl::string_view name) {
+  for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdamW, OptimizerKind::kAdagrad}) {
+    if (NameOf(kind) == name) return kind;
+  }
+  return absl::nullopt;
 }
 
 std::string ShapeOf(const TensorInfo& info) { return absl::StrCat(TensorTypeName(info.type), " [", absl::StrJoin(info.shape, ", "), "]"); }
@@ -83,6 +95,12 @@ absl::StatusOr<RowFile> FromSafetensors(const std::string& path, bool with_slots
     matrix = RowMatrix::Of(*slots, reader, absl::StrCat(path, ": slots"));
     if (!matrix.ok()) return matrix.status();
     file.slots = *std::move(matrix);
+    if (const auto optimizer = reader->metadata().find("optimizer"); optimizer != reader->metadata().end()) {
+      file.slots_of = KindNamed(optimizer->second);
+      if (!file.slots_of.has_value()) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ": its slots are of optimizer '", optimizer->second, "', which is not known"));
+      }
+    }
   }
   if (absl::Status status = CheckSlotRows(file); !status.ok()) return status;
   return file;
@@ -100,19 +118,44 @@ absl::StatusOr<std::shared_ptr<const TorchFile>> OpenTorch(const std::string& pa
   return std::shared_ptr<const TorchFile>(*std::move(opened));
 }
 
-// The momentum of a rank: in a tensor beside the weights, or in a file beside the file; none if there is none.
-absl::StatusOr<absl::optional<RowMatrix>> FindMomentum(const std::shared_ptr<const TorchFile>& torch, const std::string& module) {
+// The momentum of W in the optimizer's state, or none where it cannot be told from that of the network.
+absl::StatusOr<absl::optional<RowMatrix>> MomentumInOptimizer(const std::shared_ptr<const TorchFile>& torch, const RowMatrix& weights) {
+  int64_t last = -1;
+  std::vector<std::pair<int64_t, RowMatrix>> of_shape;  // By the parameter's number.
+  for (const std::string& name : torch->names()) {
+    absl::string_view number = name;
+    int64_t parameter;
+    if (!absl::ConsumePrefix(&number, kOptimizerState) || !absl::ConsumeSuffix(&number, kMomentumBuffer) ||
+        !absl::SimpleAtoi(number, &parameter)) {
+      continue;
+    }
+    last = std::max(last, parameter);
+    if (torch->InfoOf(name).shape != std::vector<int64_t>{weights.rows(), weights.cols()}) continue;
+    absl::StatusOr<RowMatrix> matrix = TorchMatrix(torch, name);
+    if (!matrix.ok()) return matrix.status();
+    of_shape.emplace_back(parameter, *std::move(matrix));
+  }
+  if (of_shape.size() != 1 || of_shape.front().first != last) return absl::optional<RowMatrix>();
+  return absl::optional<RowMatrix>(std::move(of_shape.front().second));
+}
+
+// The momentum of a rank, where the file or one beside it has it.
+absl::StatusOr<absl::optional<RowMatrix>> FindMomentum(const std::shared_ptr<const TorchFile>& torch, const std::string& module,
+                                                       const RowMatrix& weights) {
   const std::string name = absl::StrCat(module, kMomentum);
   const auto& names = torch->names();
   if (std::find(names.begin(), names.end(), name) != names.end()) return TorchMatrix(torch, name);
   absl::string_view stem = torch->path();
-  if (!absl::ConsumeSuffix(&stem, kWeightSuffix)) return absl::optional<RowMatrix>();
-  const std::string beside = absl::StrCat(stem, kMomentumSuffix);
   std::error_code ignored;
-  if (!std::filesystem::exists(beside, ignored)) return absl::optional<RowMatrix>();
-  const absl::StatusOr<std::shared_ptr<const TorchFile>> file = OpenTorch(beside);
-  if (!file.ok()) return file.status();
-  return TorchMatrix(*file, "");
+  if (absl::ConsumeSuffix(&stem, kWeightSuffix)) {
+    const std::string beside = absl::StrCat(stem, kMomentumSuffix);
+    if (std::filesystem::exists(beside, ignored)) {
+      const absl::StatusOr<std::shared_ptr<const TorchFile>> file = OpenTorch(beside);
+      if (!file.ok()) return file.status();
+      return TorchMatrix(*file, "");
+    }
+  }
+  return MomentumInOptimizer(torch, weights);
 }
 
 absl::StatusOr<RowFile> FromTorch(const std::string& path, bool with_slots) {
@@ -140,9 +183,10 @@ absl::StatusOr<RowFile> FromTorch(const std::string& path, bool with_slots) {
   if (!matrix.ok()) return matrix.status();
   file.weights = *std::move(matrix);
   if (with_slots) {
-    absl::StatusOr<absl::optional<RowMatrix>> momentum = FindMomentum(*torch, *module);
+    absl::StatusOr<absl::optional<RowMatrix>> momentum = FindMomentum(*torch, *module, file.weights);
     if (!momentum.ok()) return momentum.status();
     file.slots = *std::move(momentum);
+    file.slots_of = OptimizerKind::kSgd;
   }
   if (absl::Status status = CheckSlotRows(file); !status.ok()) return status;
   return file;

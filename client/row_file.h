@@ -38,6 +38,7 @@ struct RowFile {
   std::string path;
   RowMatrix weights;
   absl::optional<RowMatrix> slots;                   // As many rows.
+  absl::optional<OptimizerKind> slots_of;            // Whose slots they are, where the file says.
   absl::optional<absl::Span<const char>> class_ids;  // int64, as many; perhaps not aligned.
   // A safetensors file carries its class ids, or none; a file of torch.save() is one rank's part of a Partial FC checkpoint.
   bool is_rank_checkpoint = false;
@@ -48,10 +49,11 @@ struct RowFile {
 };
 
 // Opens either kind, told by its first bytes.
-// * safetensors: `weights` or `weight` [n, D], perhaps `class_ids` I64 [n] and `slots` [n, any].
+// * safetensors: `weights` or `weight` [n, D], perhaps `class_ids` I64 [n] and `slots` [n, any]; metadata `optimizer` says whose slots.
 // * torch.save(): a tensor [n, D], or a dict in which `weight` (InsightFace's names: also `weight_activated`, after `module.` or
-//   `partial_fc.`, in `state_dict_softmax_fc`) is one, perhaps beside `weight_mom`, the momentum. A file rank_R_softmax_weight.pt has its
-//   momentum beside it in rank_R_softmax_weight_mom.pt. Checksums are verified.
+//   `partial_fc.`, in `state_dict_softmax_fc`) is one. Its slots, SGD's momentum, are `weight_mom` beside it; or, of a file
+//   rank_R_softmax_weight.pt, the tensor in rank_R_softmax_weight_mom.pt; or the momentum that `state_optimizer` has for its last
+//   parameter, if that and no other has the shape of the weights: the trainers give W to the optimizer last. Checksums are verified.
 // Slots are looked for where `with_slots` asks. Errors: as SafetensorsReader::Open and TorchFile::Open; INVALID_ARGUMENT naming the path:
 // there are no such tensors (those that there are are named), or their shapes or types do not fit.
 absl::StatusOr<RowFile> OpenRowFile(const std::string& path, bool with_slots);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/head_rows.h"
 #include "head/stored_numbers.h"
 
 namespace myriad {
@@ -52,10 +53,10 @@ RowFileWriter::~RowFileWriter() = default;
 
 absl::StatusOr<std::unique_ptr<RowFileWriter>> RowFileWriter::Create(const Options& options) {
   std::vector<TensorInfo> tensors = {{"class_ids", TensorType::kI64, {options.row_count}}};
-  if (options.slot_numbers > 0) tensors.push_back({"slots", TensorType::kF32, {options.row_count, options.slot_numbers}});
-  tensors.push_back({"weights", TensorTypeOf(options.dtype), {options.row_count, options.embedding_dim}});
-  absl::StatusOr<std::unique_ptr<SafetensorsWriter>> writer = SafetensorsWriter::Create(
-      options.path, tensors, {{"head", options.head}, {"committed_steps", absl::StrCat(options.committed_steps)}});
+  if (options.slots) tensors.push_back({"slots", TensorType::kF32, {options.row_count, SlotNumbers(options.head)}});
+  tensors.push_back({"weights", TensorTypeOf(options.dtype), {options.row_count, options.head.embedding_dim}});
+  absl::StatusOr<std::unique_ptr<SafetensorsWriter>> writer =
+      SafetensorsWriter::Create(options.path, tensors, RowFileMetadata(options.head, options.committed_steps, options.slots));
   if (!writer.ok()) return writer.status();
   return std::unique_ptr<RowFileWriter>(new RowFileWriter(options, std::move(tensors), *std::move(writer)));
 }
@@ -66,12 +67,12 @@ absl::Status RowFileWriter::AppendTo(size_t column, absl::Span<const char> bytes
 }
 
 absl::Status RowFileWriter::Append(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) {
-  const int64_t numbers = static_cast<int64_t>(class_ids.size()) * options_.embedding_dim;
+  const int64_t numbers = static_cast<int64_t>(class_ids.size()) * options_.head.embedding_dim;
   stored_.resize(numbers * BytesOf(options_.dtype));
   StoreNearest(options_.dtype, weights, numbers, stored_.data());
   if (absl::Status status = AppendTo(kClassIds, AsBytes(class_ids)); !status.ok()) return status;
-  if (options_.slot_numbers > 0) {
-    const absl::Span<const float> of_slots = absl::MakeConstSpan(slots, class_ids.size() * options_.slot_numbers);
+  if (options_.slots) {
+    const absl::Span<const float> of_slots = absl::MakeConstSpan(slots, class_ids.size() * SlotNumbers(options_.head));
     if (absl::Status status = AppendTo(kSlots, AsBytes(of_slots)); !status.ok()) return status;
   }
   return AppendTo(columns_.size() - 1, absl::MakeConstSpan(reinterpret_cast<const char*>(stored_.data()), stored_.size()));

@@ -19,24 +19,25 @@ namespace myriad {
 TensorType TensorTypeOf(DataType dtype);
 
 // One file of rows in the layout of head_rows.h, written as they come, in any order, without holding them: their number is known
-// beforehand. Weights of any dtype; slots, if any, as float32. Not thread-safe.
+// beforehand. Weights of any dtype; slots, if any, as float32, with what they are in the metadata: `optimizer` and `slot_dtype`. Not
+// thread-safe.
 class RowFileWriter {
  public:
   struct Options {
     std::string path;
-    std::string head;
+    HeadSpec head;
     int64_t committed_steps = 0;
     int64_t row_count = 0;
-    int embedding_dim = 0;
-    int64_t slot_numbers = 0;  // Of a row; 0: no slots.
-    DataType dtype = DataType::kFloat32;
+    bool slots = false;
+    DataType dtype = DataType::kFloat32;  // Of the weights in the file.
   };
 
   // Errors: as SafetensorsWriter::Create.
   static absl::StatusOr<std::unique_ptr<RowFileWriter>> Create(const Options& options);
   ~RowFileWriter();
 
-  // `weights`: class_ids.size() x D; rounded to nearest where the file's dtype is narrower. `slots`: as many rows of slot_numbers.
+  // `weights`: class_ids.size() x D; rounded to nearest where the file's dtype is narrower. `slots`: as many rows
+  // of SlotNumbers(head), if the file has them.
   // Errors: as SafetensorsWriter::Append.
   absl::Status Append(absl::Span<const int64_t> class_ids, const float* weights, const float* slots);
 

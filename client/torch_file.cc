@@ -15,6 +15,10 @@ namespace {
 constexpr char kPickleName[] = "data.pkl";
 constexpr int64_t kLargestPickle = 16 << 20;  // Structure alone: a network's takes some 100 KB.
 constexpr int kDeepestDict = 8;
+// No checkpoint has as many; a pickle that puts one dict into another again and again would.
+constexpr size_t kLongestKey = 256;
+constexpr size_t kMostTensors = 1 << 14;
+constexpr int64_t kMostVisits = 1 << 20;
 
 struct StorageType {
   const char* name;
@@ -48,15 +52,21 @@ class TorchTensorFinder {
     if (value.kind == Kind::kCall) return AddTensor(value, name);
     if (value.kind != Kind::kDict || depth == kDeepestDict) return absl::OkStatus();
     for (size_t i = 0; i + 1 < value.items.size(); i += 2) {
-      const Pickle::Node& key = node(value.items[i]);
-      if (key.kind != Kind::kString) continue;
-      if (++visited_ > kLargestPickle) return absl::InvalidArgumentError("dicts that hold each other");
-      if (absl::Status status = Visit(value.items[i + 1], name.empty() ? key.text : absl::StrCat(name, ".", key.text), depth + 1);
-          !status.ok()) {
+      if (++visited_ > kMostVisits) return absl::InvalidArgumentError("dicts that hold each other");
+      const absl::optional<std::string> key = KeyText(node(value.items[i]));
+      if (!key.has_value()) continue;
+      if (key->size() > kLongestKey) return absl::InvalidArgumentError(absl::StrCat("a key of ", key->size(), " bytes"));
+      if (absl::Status status = Visit(value.items[i + 1], name.empty() ? *key : absl::StrCat(name, ".", *key), depth + 1); !status.ok()) {
         return status;
       }
     }
     return absl::OkStatus();
+  }
+
+  static absl::optional<std::string> KeyText(const Pickle::Node& key) {
+    if (key.kind == Kind::kString) return key.text;
+    if (key.kind == Kind::kInt) return absl::StrCat(key.number);  // As an optimizer numbers its parameters.
+    return absl::nullopt;
   }
 
   // The numbers of a tuple of int, or nullopt.
@@ -117,6 +127,7 @@ class TorchTensorFinder {
     tensor.bytes = entry->second.bytes.subspan(offset * BytesPerElement(type), count * BytesPerElement(type));
     tensor.storage = &entry->second;
     if (file_->tensors_.insert_or_assign(name, std::move(tensor)).second) file_->names_.push_back(name);
+    if (file_->names_.size() > kMostTensors) return absl::InvalidArgumentError(absl::StrCat("more than ", kMostTensors, " tensors"));
     return absl::OkStatus();
   }
 

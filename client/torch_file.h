@@ -22,15 +22,18 @@ namespace myriad {
 // (immutable).
 class TorchFile {
  public:
-  // Errors, each naming the path: those of the system; INVALID_ARGUMENT: no such file (PyTorch's older format among them: save it again),
-  // numbers that are not little-endian; DATA_LOSS: damaged or cut short.
+  // Some 200 MiB of memory at most, whatever the file says. Errors, each naming the path: those of the system; INVALID_ARGUMENT: no such
+  // file (PyTorch's older format among them: save it again), numbers that are not little-endian, more objects or tensors or longer keys
+  // than a checkpoint has; DATA_LOSS: damaged or cut short.
   static absl::StatusOr<std::unique_ptr<TorchFile>> Open(const std::string& path);
 
   const std::string& path() const { return file_->path(); }
 
-  // The tensors that dicts lead to, each under the keys on its way, joined by '.', as in "state_dict.fc.weight"; "" if the file is one
-  // tensor. Those of dtypes that are not known here, and those that are not dense and row after row, are left out.
+  // The tensors that dicts lead to, each under the keys on its way, text or whole numbers, joined by '.', as in "state_dict.fc.weight"; ""
+  // if the file is one tensor. Those of dtypes that are not known here, and those that are not dense and row after row, are left out.
   const std::vector<std::string>& names() const { return names_; }
+  // Requires: one of names(). Valid while the object lives.
+  const TensorInfo& InfoOf(absl::string_view name) const { return tensors_.find(name)->second.info; }
 
   // Reads all of its storage once, to check it. Valid while the object lives. Errors: NOT_FOUND; DATA_LOSS (a checksum); both name path and
   // tensor.

@@ -34,9 +34,7 @@ absl::Status SaveHead(const SavedHead& head, const RunFolder& folder) {
   if (!parsed.ok()) return parsed.status();
   HeadRowsWriter::Options options;
   options.folder = path;
-  options.head = spec.name();
-  options.embedding_dim = parsed->embedding_dim;
-  options.slot_numbers = static_cast<int>(SlotNumbers(*parsed));
+  options.head = *parsed;
   absl::StatusOr<std::unique_ptr<HeadRowsWriter>> writer = HeadRowsWriter::Create(options);
   if (!writer.ok()) return writer.status();
   int64_t row_count = 0;

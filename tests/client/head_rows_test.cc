@@ -16,6 +16,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
+HeadSpec Spec(int dim) {
+  HeadSpec spec;
+  spec.name = "faces";
+  spec.class_count = 10000;
+  spec.embedding_dim = dim;
+  return spec;
+}
+
 // Numbers that tell which class and element they belong to.
 float WeightOf(int64_t id, int d) { return static_cast<float>(id) + 0.125f * d; }
 float SlotOf(int64_t id, int d) { return -WeightOf(id, d); }
@@ -39,7 +47,7 @@ TEST(HeadRowsTest, AnyOrderInAnyBufferIsFoundByClass) {
     std::vector<int64_t> ids(1000);
     for (int i = 0; i < 1000; ++i) ids[i] = int64_t{3} * i;
     std::shuffle(ids.begin(), ids.end(), std::mt19937(5));
-    auto writer = HeadRowsWriter::Create({dir.path(), "faces", dim, dim, buffer_bytes});
+    auto writer = HeadRowsWriter::Create({dir.path(), Spec(dim), buffer_bytes});
     ASSERT_TRUE(writer.ok()) << writer.status();
     for (size_t begin = 0; begin < ids.size();) {
       const size_t end = std::min(ids.size(), begin + 1 + begin % 97);
@@ -67,22 +75,22 @@ TEST(HeadRowsTest, AnyOrderInAnyBufferIsFoundByClass) {
   }
 }
 
-TEST(HeadRowsTest, AHeadWithoutRowsAndOneWithoutSlotsAreFiles) {
+TEST(HeadRowsTest, AHeadWithoutRowsIsAFile) {
   TempDir dir;
-  auto writer = HeadRowsWriter::Create({dir.path(), "empty", 4, 0});
+  auto writer = HeadRowsWriter::Create({dir.path(), Spec(4)});
   ASSERT_TRUE(writer.ok());
   ASSERT_TRUE((*writer)->Finish(0).ok());
   auto reader = HeadRowsReader::Open(dir.path());
   ASSERT_TRUE(reader.ok()) << reader.status();
   EXPECT_EQ((*reader)->row_count(), 0);
-  EXPECT_EQ((*reader)->slot_numbers(), 0);
+  EXPECT_EQ((*reader)->slot_numbers(), 4);
   EXPECT_FALSE((*reader)->Find(0).has_value());
 }
 
 TEST(HeadRowsTest, ARowThatComesTwiceIsRefusedAndNoFileIsLeft) {
   for (const int64_t buffer_bytes : {int64_t{0}, int64_t{1} << 20}) {
     TempDir dir;
-    auto writer = HeadRowsWriter::Create({dir.path(), "faces", 2, 2, buffer_bytes});
+    auto writer = HeadRowsWriter::Create({dir.path(), Spec(2), buffer_bytes});
     ASSERT_TRUE(writer.ok());
     ASSERT_TRUE(AppendRows({4, 9}, 2, 1, writer->get()).ok());
     ASSERT_TRUE(AppendRows({9}, 2, 1, writer->get()).ok());
@@ -95,11 +103,11 @@ TEST(HeadRowsTest, ARowThatComesTwiceIsRefusedAndNoFileIsLeft) {
 
 TEST(HeadRowsTest, RowsOfAnotherWidthAreRefused) {
   TempDir dir;
-  auto writer = HeadRowsWriter::Create({dir.path(), "faces", 3, 3});
+  auto writer = HeadRowsWriter::Create({dir.path(), Spec(3)});
   ASSERT_TRUE(writer.ok());
   EXPECT_EQ(AppendRows({1}, 2, 1, writer->get()).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(AppendRows({-1}, 3, 1, writer->get()).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(HeadRowsWriter::Create({dir.path(), "faces", 0, 1}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(HeadRowsWriter::Create({dir.path(), Spec(0)}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 // A file as another program would write it.

@@ -39,7 +39,7 @@ std::vector<float> RowsFrom(float first, int rows) {
 }
 
 void WriteRows(const std::string& path, const std::vector<int64_t>& ids, const std::vector<float>& weights, bool slots = false) {
-  const auto writer = RowFileWriter::Create({path, "faces", 7, static_cast<int64_t>(ids.size()), kDim, slots ? kDim : 0});
+  const auto writer = RowFileWriter::Create({path, Spec(10), 7, static_cast<int64_t>(ids.size()), slots});
   ASSERT_TRUE(writer.ok()) << writer.status();
   ASSERT_TRUE((*writer)->Append(ids, weights.data(), weights.data()).ok());
   ASSERT_TRUE((*writer)->Finish().ok());
@@ -132,6 +132,92 @@ TEST(ImportFilesTest, RanksHaveTheClassesThatPartialFcGivesThem) {
   for (const auto& [id, row] : ReadAll(*newer, 4)) EXPECT_EQ(row[0], id);
 }
 
+std::string Checkpoint(const std::vector<float>& weights, const std::string& more, const std::vector<float>& momentum = {}) {
+  const int32_t rows = static_cast<int32_t>(weights.size()) / kDim;
+  const std::string fc = Dict({{"weight", Tensor("FloatStorage", "7", rows * kDim, 0, {rows, kDim}, {kDim, 1})}});
+  return TorchBytes("}(" + Text("state_dict_softmax_fc") + fc + more + "u", {{"7", RawAll(weights)}, {"8", RawAll(momentum)}});
+}
+
+// torch.optim.SGD.state_dict(): {"state": {parameter: {"momentum_buffer": tensor}}}; `shapes` by parameter, all of storage 8.
+std::string OptimizerState(const std::vector<std::vector<int32_t>>& shapes, int32_t numbers) {
+  std::string state = "}(";
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    std::vector<int32_t> stride(shapes[i].size(), 1);
+    for (size_t d = stride.size() - 1; d-- > 0;) stride[d] = stride[d + 1] * shapes[i][d + 1];
+    state += Int(static_cast<int32_t>(i)) + Dict({{"momentum_buffer", Tensor("FloatStorage", "8", numbers, 0, shapes[i], stride)}});
+  }
+  return Text("state_optimizer") + Dict({{"state", state + "u"}});
+}
+
+// What the trainers leave in one folder: checkpoints of all ranks, and the network, which is no rank's.
+TEST(ImportFilesTest, WhatLiesBesideTheCheckpointsOfRanksIsLeftAlone) {
+  TempDir newer, older;
+  const std::string network =
+      TorchBytes(Dict({{"fc.weight", Tensor("FloatStorage", "0", 4, 0, {2, 2}, {2, 1})}}), {{"0", std::string(16, 'n')}});
+  WriteText(newer.File("model.pt"), network);
+  WriteText(older.File("backbone_0.pt"), network);
+  for (int r = 0; r < 2; ++r) {
+    WriteText(newer.File(absl::StrCat("checkpoint_gpu_", r, ".pt")), Checkpoint(RowsFrom(6 * r, 2), ""));
+    WriteText(older.File(absl::StrCat("rank_", r, "_softmax_weight.pt")), TorchMatrixBytes(RowsFrom(6 * r, 2), kDim));
+    WriteText(older.File(absl::StrCat("rank_", r, "_softmax_weight_mom.pt")), TorchMatrixBytes(RowsFrom(0, 2), kDim));
+  }
+  for (const TempDir* dir : {&newer, &older}) {
+    const auto files = ImportFiles::Open({dir->path()}, Spec(4), false);
+    ASSERT_TRUE(files.ok()) << files.status();
+    EXPECT_EQ(files->count(), 2);
+    for (const auto& [id, row] : ReadAll(*files, 3)) EXPECT_EQ(row[0], 3 * id);
+  }
+}
+
+TEST(ImportFilesTest, AnExportWithoutAllOfItsFilesIsRefused) {
+  TempDir dir;
+  WriteRows(dir.File("rows-00000-of-00002.safetensors"), {5, 1, 8}, RowsFrom(10, 3));
+  const auto files = ImportFiles::Open({dir.path()}, Spec(9), false);
+  EXPECT_EQ(files.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(files.status().message()), HasSubstr("rows-00001-of-00002.safetensors: missing of a set of 2"));
+}
+
+// The newer checkpoints have the momentum of W among the optimizer's states, as that of its last parameter.
+TEST(ImportFilesTest, TheOptimizersLastMomentumIsThatOfTheWeights) {
+  TempDir dir;
+  const std::vector<float> momentum = RowsFrom(100, 2);
+  WriteText(dir.File("w.pt"), Checkpoint(RowsFrom(0, 2), OptimizerState({{3, 2}, {6}, {2, kDim}}, 6), momentum));
+  const auto files = ImportFiles::Open({dir.File("w.pt")}, Spec(2), true);
+  ASSERT_TRUE(files.ok()) << files.status();
+  const auto rows = ReadAll(*files, 10);
+  EXPECT_THAT(rows.at(0), ElementsAre(0, 1, 2, 100, 101, 102));
+  EXPECT_THAT(rows.at(1), ElementsAre(3, 4, 5, 103, 104, 105));
+  // Where it cannot be told, it is not guessed: another tensor of that shape, or none of it last.
+  for (const std::vector<std::vector<int32_t>>& shapes : {std::vector<std::vector<int32_t>>{{2, kDim}, {2, kDim}}, {{2, kDim}, {6}}, {}}) {
+    WriteText(dir.File("w.pt"), Checkpoint(RowsFrom(0, 2), OptimizerState(shapes, 6), momentum));
+    const auto refused = ImportFiles::Open({dir.File("w.pt")}, Spec(2), true);
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("w.pt: no momentum of its weights in it")) << refused.status();
+    EXPECT_TRUE(ImportFiles::Open({dir.File("w.pt")}, Spec(2), false).ok());
+  }
+}
+
+TEST(ImportFilesTest, SlotsOfAnotherOptimizerAreRefused) {
+  TempDir dir;
+  WriteRows(dir.File("sgd.safetensors"), {0, 1}, RowsFrom(0, 2), true);
+  WriteText(dir.File("w.pt"), Checkpoint(RowsFrom(0, 2), OptimizerState({{2, kDim}}, 6), RowsFrom(0, 2)));
+  HeadSpec adagrad = Spec(2);
+  adagrad.slots = OptimizerKind::kAdagrad;  // As many numbers.
+  for (const char* name : {"sgd.safetensors", "w.pt"}) {
+    const auto refused = ImportFiles::Open({dir.File(name)}, adagrad, true);
+    EXPECT_THAT(std::string(refused.status().message()),
+                HasSubstr(absl::StrCat(name, ": slots of sgd; the rows of head faces keep those of adagrad")));
+    EXPECT_TRUE(ImportFiles::Open({dir.File(name)}, adagrad, false).ok());
+  }
+  // A file that does not say whose they are is believed, number by number.
+  std::vector<float> sums = RowsFrom(-1, 2);
+  WriteTensors(dir.File("x.safetensors"),
+               {{{"weights", TensorType::kF32, {2, kDim}}, RawAll(sums)}, {{"slots", TensorType::kF32, {2, kDim}}, RawAll(sums)}});
+  const auto believed = ImportFiles::Open({dir.File("x.safetensors")}, adagrad, true);
+  ASSERT_TRUE(believed.ok()) << believed.status();
+  const absl::Status checked = believed->Check(10, [](const ImportFiles::Batch&) { return absl::OkStatus(); });
+  EXPECT_THAT(std::string(checked.message()), HasSubstr("x.safetensors: row 0, class 0: slot number 0 is -1; what adagrad sums up"));
+}
+
 TEST(ImportFilesTest, WhatIsWrongIsNamedWithItsFileAndRow) {
   TempDir dir;
   const auto path = [&](const std::string& name) { return dir.File(name); };
@@ -177,7 +263,7 @@ TEST(ImportFilesTest, WhatIsWrongIsNamedWithItsFileAndRow) {
       {{"rank_0_w.pt", "rank_1_w.pt"}, "rank_1_w.pt: 3 rows; rank 1 of 2 has 4 of the 8 classes"},
       {{"rank_0_w.pt"}, "rank_0_w.pt: 4 rows; rank 0 of 1 has 8"},
       {{"evil.pt"}, "no tensor 'weight'"},
-      {{"empty"}, "neither rows-*.safetensors nor *.pt"},
+      {{"empty"}, "neither rows-i-of-n.safetensors nor *.pt"},
       {{"nowhere.safetensors"}, "nowhere.safetensors: No such file"},
       {{}, "no file"},
   };

@@ -1,5 +1,7 @@
 #include "client/pickle_reader.h"
 
+#include <sys/resource.h>
+
 #include <cstdint>
 #include <random>
 #include <string>
@@ -90,6 +92,49 @@ TEST(PickleReaderTest, WhatIsNoPickleIsRefusedWithTheByte) {
   }
 }
 
+int64_t PeakMemory() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+// Repeats a piece until a pickle is as long as the longest that is read of a file.
+std::string Repeated(const std::string& begin, const std::string& piece) {
+  std::string bytes = begin;
+  while (bytes.size() < size_t{16} << 20) bytes += piece;
+  return bytes;
+}
+
+// A byte of a pickle can make an object of many; that ends before the memory does.
+TEST(PickleReaderTest, APickleThatWouldFillTheMemoryIsRefused) {
+  const std::string module = Text(std::string(500, 'm')) + "q\x01" + Text(std::string(500, 'n')) + "q\x02";
+  const std::string list = "](" + std::string(200, 'N') + "eq\x03";
+  struct Case {
+    std::string begin, piece, message;
+  };
+  const std::vector<Case> cases = {
+      {"\x80\x04", "N", "too many objects"},                   // Objects,
+      {"\x80\x04", "(", "too many objects"},                   // marks,
+      {"\x80\x04N", std::string("\x94"), "too many objects"},  // memo entries,
+      {"\x80\x04" + module,
+       "h\x01h\x02\x93"
+       "0",
+       "too many names"},  // names put together of texts that are there once,
+      {"\x80\x04" + list,
+       "h\x03"
+       "0",
+       "cut short"},  // and what costs nothing.
+  };
+  const int64_t before = PeakMemory();
+  for (const Case& bad : cases) {
+    SCOPED_TRACE(bad.message);
+    const absl::Status status = Pickle::Parse(Repeated(bad.begin, bad.piece)).status();
+    EXPECT_FALSE(status.ok());
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.message));
+  }
+  EXPECT_LT(PeakMemory() - before, int64_t{512} << 20);
+}
+
 // However a pickle is cut or bent, the answer is a value or a status.
 TEST(PickleReaderTest, CutAndBentBytesDoNoHarm) {
   const std::string good = PickleOf(Dict({{"w", Tensor("FloatStorage", "0", 6, 0, {2, 3}, {3, 1})}, {"l", "](NNe"}, {"n", Int(7)}}));
@@ -100,7 +145,9 @@ TEST(PickleReaderTest, CutAndBentBytesDoNoHarm) {
   for (int i = 0; i < 20000; ++i) {
     std::string bent = good;
     for (int changes = 1 + static_cast<int>(rng() % 3); changes > 0; --changes) bent[rng() % bent.size()] = static_cast<char>(rng());
-    refused += Pickle::Parse(bent).ok() ? 0 : 1;
+    const absl::Status status = Pickle::Parse(bent).status();
+    refused += status.ok() ? 0 : 1;
+    EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status) || absl::IsDataLoss(status)) << status;
   }
   EXPECT_GT(refused, 1000);
 }

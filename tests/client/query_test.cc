@@ -71,7 +71,7 @@ void MakeRun(const std::string& path) {
   std::string names;
   for (int i = 0; i < kClasses; ++i) absl::StrAppend(&names, "name ", i, "\n");
   WriteText(folder->identities_path("glyphs"), names);
-  auto rows = HeadRowsWriter::Create({folder->head_folder("glyphs"), "glyphs", kDim, kDim});
+  auto rows = HeadRowsWriter::Create({folder->head_folder("glyphs"), *ParseHeadSpec(Info().head())});
   ASSERT_TRUE(rows.ok());
   const std::vector<float> slots(kDim, 0.0f);
   for (int64_t id = 0; id < kClasses; id += 4) ASSERT_TRUE((*rows)->Append({id}, Weights(id), slots).ok());

@@ -108,10 +108,43 @@ TEST(TorchFileTest, CutAndBentFilesDoNoHarm) {
   ASSERT_TRUE(Open(good).ok()) << Open(good);
   for (size_t length = 0; length < good.size(); length += 7) EXPECT_FALSE(Open(good.substr(0, length)).ok()) << length;
   std::mt19937 rng(2);
+  int refused = 0;
   for (int i = 0; i < 300; ++i) {
     std::string bent = good;
     bent[rng() % bent.size()] = static_cast<char>(rng());
-    (void)Open(bent);
+    const absl::Status status = Open(bent);
+    refused += status.ok() ? 0 : 1;
+    const bool expected = status.ok() || absl::IsInvalidArgument(status) || absl::IsDataLoss(status) || absl::IsNotFound(status);
+    EXPECT_TRUE(expected) << status;
+  }
+  EXPECT_GT(refused, 100) << "all that is read has a checksum";
+}
+
+// A dict may be put into another any number of times for two bytes, so a small file can have any number of tensors with names of any
+// length.
+TEST(TorchFileTest, AFileThatWouldFillTheMemoryIsRefused) {
+  const std::string tensor = Tensor("FloatStorage", "0", 4, 0, {4}, {1}) + "q\x01";
+  const auto nested = [](std::string value, int depth, int width, const std::string& key) {
+    for (int d = 0; d < depth; ++d) {
+      const std::string memo(1, static_cast<char>(10 + d));
+      value = "}(" + Text(key + "0") + value + "q" + memo;
+      for (int i = 1; i < width; ++i) value += Text(absl::StrCat(key, i)) + "h" + memo;
+      value += "u";
+    }
+    return value;
+  };
+  const std::string storage(16, 'n');
+  EXPECT_TRUE(Open(TorchBytes(nested(tensor, 2, 100, "k"), {{"0", storage}})).ok());
+  struct Case {
+    std::string value;
+    std::string message;
+  };
+  for (const Case& bad : std::vector<Case>{{nested(tensor, 5, 30, "k"), "more than 16384 tensors"},
+                                           {nested("K\x01q\x01", 5, 30, "k"), "dicts that hold each other"},
+                                           {nested(tensor, 2, 2, std::string(300, 'k')), "a key of 301 bytes"}}) {
+    const absl::Status status = Open(TorchBytes(bad.value, {{"0", storage}}));
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.message));
   }
 }
 

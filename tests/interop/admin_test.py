@@ -11,15 +11,16 @@ import unittest
 import numpy
 import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_tensors
 
 MYRIAD, SERVER = sys.argv[1:3]
 FOLDER = pathlib.Path(os.environ["TEST_TMPDIR"])
 CLASSES, DIM, RANKS = 1003, 24, 4
 
 
-def spec(name):
+def spec(name, fields=""):
     path = FOLDER / f"{name}.textproto"
-    path.write_text(f"name: '{name}' class_count: {CLASSES} embedding_dim: {DIM} seed: 5\n")
+    path.write_text(f"name: '{name}' class_count: {CLASSES} embedding_dim: {DIM} seed: 5 {fields}\n")
     return path
 
 
@@ -53,8 +54,8 @@ class AdminTest(unittest.TestCase):
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stdout + done.stderr
 
-    def import_rows(self, name, *arguments):
-        return self.admin("import", "--shards", self.shards, "--head-spec", spec(name), *arguments)
+    def import_rows(self, name, *arguments, fields=""):
+        return self.admin("import", "--shards", self.shards, "--head-spec", spec(name, fields), *arguments)
 
     def export_rows(self, name, *arguments):
         """class_ids, weights and slots (or None), by ascending id."""
@@ -82,26 +83,57 @@ class AdminTest(unittest.TestCase):
         numpy.testing.assert_array_equal(weights, self.weights)
         numpy.testing.assert_array_equal(slots, self.momentum)
 
-    def test_checkpoints_with_network_and_optimizer_beside_the_head(self):
+    def test_a_run_folder_with_the_network_beside_checkpoints_of_network_head_and_optimizer(self):
         folder = FOLDER / "newer"
         folder.mkdir()
         starts = numpy.cumsum([0] + rank_sizes())
         network = torch.nn.Linear(3, 4)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-        network(torch.ones(2, 3)).sum().backward()
-        optimizer.step()
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
         for rank in range(RANKS):
             # A view into all of W: the file holds the whole storage, the tensor begins inside.
-            part = torch.from_numpy(self.weights)[starts[rank]:starts[rank + 1]]
-            head = collections.OrderedDict(weight=torch.nn.Parameter(part))
-            torch.save({"epoch": 3, "global_step": 100, "state_dict_backbone": network.state_dict(), "state_dict_softmax_fc": head,
-                        "state_optimizer": optimizer.state_dict(), "state_lr_scheduler": scheduler.state_dict()},
-                       folder / f"checkpoint_gpu_{rank}.pt")
-        self.import_rows("newer", "--from", *sorted(folder.glob("*.pt"), reverse=True))
-        ids, weights, _ = self.export_rows("newer")
+            part = slice(starts[rank], starts[rank + 1])
+            weight = torch.nn.Parameter(torch.from_numpy(self.weights)[part])
+            optimizer = torch.optim.SGD([{"params": network.parameters()}, {"params": [weight]}], lr=0.0, momentum=0.9)
+            network(torch.ones(2, 3)).sum().backward()
+            weight.grad = torch.from_numpy(self.momentum[part].copy())
+            optimizer.step()  # The first step's gradient is the momentum.
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+            torch.save({"epoch": 3, "global_step": 100, "state_dict_backbone": network.state_dict(),
+                        "state_dict_softmax_fc": collections.OrderedDict(weight=weight), "state_optimizer": optimizer.state_dict(),
+                        "state_lr_scheduler": scheduler.state_dict()}, folder / f"checkpoint_gpu_{rank}.pt")
+        torch.save(network.state_dict(), folder / "model.pt")
+        self.import_rows("newer", "--from", folder, "--slots")
+        ids, weights, slots = self.export_rows("newer", "--slots")
         self.assertEqual(ids.tolist(), list(range(CLASSES)))
         numpy.testing.assert_array_equal(weights, self.weights)
+        numpy.testing.assert_array_equal(slots, self.momentum)
+
+    def test_heads_of_16_bits_go_out_and_into_another_bit_for_bit(self):
+        save_file({"weights": self.weights, "slots": self.momentum}, FOLDER / "wide.safetensors")
+        for weights_in, slots_in in (("BFLOAT16", "BFLOAT16"), ("FLOAT16", "FLOAT32"), ("FLOAT32", "BFLOAT16")):
+            with self.subTest(weights=weights_in, slots=slots_in):
+                fields = f"weight_dtype: DATA_TYPE_{weights_in} slot_dtype: DATA_TYPE_{slots_in}"
+                first, second = (f"{name}-{weights_in}-{slots_in}" for name in ("first", "second"))
+                self.assertIn(f"{CLASSES} read back and equal", self.import_rows(first, "--from", FOLDER / "wide.safetensors", "--slots", fields=fields))
+                ids, weights, slots = self.export_rows(first, "--slots", "--dtype", "float32")
+                self.assertEqual(ids.tolist(), list(range(CLASSES)))
+                for found, given, dtype in ((weights, self.weights, weights_in), (slots, self.momentum, slots_in)):
+                    nearest = torch.from_numpy(given).to(getattr(torch, dtype.lower())).float().numpy()
+                    numpy.testing.assert_array_equal(found, nearest)
+
+                out = [FOLDER / f"stored-{name}" for name in (first, second)]
+                self.admin("export", "--shards", self.shards, "--head", first, "--out", out[0], "--slots")
+                self.import_rows(second, "--from", out[0], "--slots", fields=fields)
+                self.admin("export", "--shards", self.shards, "--head", second, "--out", out[1], "--slots")
+                for k in range(2):
+                    tensors = [load_tensors(folder / f"rows-{k:05d}-of-00002.safetensors") for folder in out]
+                    self.assertEqual(sorted(tensors[0]), ["class_ids", "slots", "weights"])
+                    for name in tensors[0]:
+                        self.assertEqual(tensors[0][name].dtype, tensors[1][name].dtype)
+                        self.assertTrue(torch.equal(tensors[0][name], tensors[1][name]), name)
+        save_file({"weights": numpy.full((CLASSES, DIM), 7e4, dtype=numpy.float32)}, FOLDER / "large.safetensors")
+        output = self.admin("import", "--shards", self.shards, "--head-spec", spec("large", "weight_dtype: DATA_TYPE_FLOAT16"), "--from",
+                            FOLDER / "large.safetensors", code=1)
+        self.assertIn("large.safetensors: row 0, class 0: number 0 is 70000; float16 holds 65504 at most", output)
 
     def test_a_matrix_of_halves_without_ids(self):
         halves = self.weights.astype(numpy.float16)
