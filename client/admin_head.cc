@@ -1,6 +1,7 @@
 #include "client/admin_head.h"
 
 #include "absl/strings/str_cat.h"
+#include "client/shard_statistics.h"
 #include "proto/wire/head_codec.h"
 
 namespace myriad {
@@ -53,15 +54,10 @@ absl::StatusOr<std::unique_ptr<AdminHead>> AdminHead::Create(const HeadSpec& spe
 }
 
 absl::Status AdminHead::CheckNoSteps() {
-  const v1::GetStatisticsRequest request;
-  ShardCalls<v1::GetStatisticsRequest, v1::GetStatisticsResponse> calls(
-      [](ShardClient& shard, grpc::ClientContext* rpc, const v1::GetStatisticsRequest* asked, v1::GetStatisticsResponse* response,
-         PendingCalls::Done done) { shard.admin().async()->GetStatistics(rpc, asked, response, std::move(done)); },
-      policy_);
-  for (ShardClient* shard : shards_) calls.Start(shard, &request);
-  if (absl::Status status = calls.Wait(); !status.ok()) return status;
-  for (size_t k = 0; k < calls.size(); ++k) {
-    for (const v1::HeadStatistics& head : calls.response(k).heads()) {
+  const absl::StatusOr<std::vector<v1::GetStatisticsResponse>> servers = ReadStatistics(shards_, policy_);
+  if (!servers.ok()) return servers.status();
+  for (size_t k = 0; k < servers->size(); ++k) {
+    for (const v1::HeadStatistics& head : (*servers)[k].heads()) {
       if (head.head() != spec().name) continue;
       if (head.open_steps() > 0 || head.committed_steps() != summary_.committed_steps) {
         return absl::FailedPreconditionError(absl::StrCat(shards_[k]->Name(), ": a run trains head ", spec().name, ", which is at step ",

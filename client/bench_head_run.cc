@@ -12,7 +12,9 @@
 #include "absl/time/time.h"
 #include "client/shard_calls.h"
 #include "client/shard_client.h"
+#include "client/shard_statistics.h"
 #include "head/partitions.h"
+#include "head/pool_rotation.h"
 #include "head/virtual_rows.h"
 
 namespace myriad {
@@ -268,17 +270,14 @@ class HeadBench {
   }
 
   absl::StatusOr<Totals> ReadTotals() {
-    const v1::GetStatisticsRequest request;
-    ShardCalls<v1::GetStatisticsRequest, v1::GetStatisticsResponse> calls(
-        [](ShardClient& shard, grpc::ClientContext* rpc, const v1::GetStatisticsRequest* request, v1::GetStatisticsResponse* response,
-           PendingCalls::Done done) { shard.admin().async()->GetStatistics(rpc, request, response, std::move(done)); },
-        CallPolicy());
-    for (const std::unique_ptr<ShardClient>& shard : shards_) calls.Start(shard.get(), &request);
-    if (absl::Status status = calls.Wait(); !status.ok()) return status;
+    std::vector<ShardClient*> borrowed;
+    for (const std::unique_ptr<ShardClient>& shard : shards_) borrowed.push_back(shard.get());
+    const absl::StatusOr<std::vector<v1::GetStatisticsResponse>> servers = ReadStatistics(borrowed, CallPolicy());
+    if (!servers.ok()) return servers.status();
     Totals totals;
-    for (size_t k = 0; k < calls.size(); ++k) {
-      totals.peak_rss_bytes.push_back(calls.response(k).peak_rss_bytes());
-      for (const v1::HeadStatistics& head : calls.response(k).heads()) {
+    for (const v1::GetStatisticsResponse& server : *servers) {
+      totals.peak_rss_bytes.push_back(server.peak_rss_bytes());
+      for (const v1::HeadStatistics& head : server.heads()) {
         if (head.head() != client_options_.head.name) continue;
         totals.rows += head.row_count();
         AddTiers(head.rows(), &totals.tiers);
@@ -328,8 +327,8 @@ HeadClient::Options BenchHeadClientOptions(const BenchHeadOptions& options, cons
   sampler.kind = options.sampler;
   sampler.sample_count = options.samples;
   if (sampler.kind == SamplerOptions::Kind::kPool) {
-    sampler.pool_size = options.pool_size > 0 ? options.pool_size : std::min(options.classes, 32 * options.samples);
-    sampler.rotated_rows = options.rotated_rows > 0 ? options.rotated_rows : std::max<int64_t>(1, options.samples / 16);
+    sampler.pool_size = options.pool_size > 0 ? options.pool_size : DefaultPoolSize(options.samples, options.classes);
+    sampler.rotated_rows = options.rotated_rows > 0 ? options.rotated_rows : DefaultRotatedRows(options.samples);
   }
   client.training.placement = options.placement;
   client.shard_addresses = addresses;

@@ -1,13 +1,18 @@
 #include "client/grow_head.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <deque>
 #include <memory>
 #include <utility>
 
 #include <ATen/Functions.h>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -123,17 +128,22 @@ struct Counts {
   int64_t after = 0;
 };
 
+// Names take the ids that follow those of the catalogue, first the ones that the head has spare.
 absl::StatusOr<Counts> ChooseCounts(const GrowOptions& options, const std::vector<Part>& parts, const absl::optional<Names>& names) {
   Counts counts;
   counts.after = names.has_value() ? names->catalogue.size() : options.class_count;
+  const bool all_spare = names.has_value() && std::all_of(parts.begin(), parts.end(), [&](const Part& part) {
+                           return part.spec.class_count == parts.front().spec.class_count && part.spec.class_count >= counts.after;
+                         });
+  if (all_spare) counts.after = parts.front().spec.class_count;
   counts.before = counts.after;
   for (const Part& part : parts) {
     const int64_t found = part.spec.class_count;
-    if (found == counts.after) continue;
-    if (names.has_value() && found != names->old_count) {
+    if (names.has_value() && found < names->old_count) {
       return absl::FailedPreconditionError(absl::StrCat(options.catalogue_path, ": ", names->old_count, " names; head ", part.spec.name,
-                                                        " has ", found, " classes: it must name them all, and no others"));
+                                                        " has ", found, " classes: it is another head's catalogue"));
     }
+    if (found == counts.after) continue;
     if (found > counts.after || (counts.before != counts.after && counts.before != found)) {
       return absl::FailedPreconditionError(
           absl::StrCat(part.address, ": head ", part.spec.name, " has ", found, " classes; it cannot grow ",
@@ -142,6 +152,12 @@ absl::StatusOr<Counts> ChooseCounts(const GrowOptions& options, const std::vecto
     counts.before = found;
   }
   return counts;
+}
+
+double NormOf(const float* row, int64_t dim) {
+  double squares = 0;
+  for (int64_t d = 0; d < dim; ++d) squares += double{row[d]} * row[d];
+  return std::sqrt(squares);
 }
 
 // The rows of new classes, one each. Their directions count.
@@ -160,10 +176,9 @@ absl::StatusOr<absl::optional<RowMatrix>> OpenEmbeddings(const GrowOptions& opti
   std::vector<float> row(head.embedding_dim);
   for (int64_t i = 0; i < new_classes; ++i) {
     file->weights.Copy(i, 1, row.data());
-    double sum = 0;
-    for (float value : row) sum += double{value} * value;
-    if (!(std::sqrt(sum) >= kLeastNorm) || !std::isfinite(sum)) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": row ", i, ": its norm is ", std::sqrt(sum), "; it has no direction"));
+    const double norm = NormOf(row.data(), head.embedding_dim);
+    if (!(norm >= kLeastNorm) || !std::isfinite(norm)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": row ", i, ": its norm is ", norm, "; it has no direction"));
     }
   }
   return absl::optional<RowMatrix>(file->weights);
@@ -204,10 +219,7 @@ absl::StatusOr<double> MeanNorm(const AdminHead& head, int64_t class_count) {
   const int64_t dim = head.spec().embedding_dim;
   for (int64_t i = 0; i < count; ++i) {
     if (!exists[i]) continue;
-    const float* row = rows->const_data_ptr<float>() + i * dim;
-    double squares = 0;
-    for (int64_t d = 0; d < dim; ++d) squares += double{row[d]} * row[d];
-    sum += std::sqrt(squares);
+    sum += NormOf(rows->const_data_ptr<float>() + i * dim, dim);
     ++found;
   }
   return found > 0 ? sum / found : head.spec().initial_deviation * std::sqrt(static_cast<double>(dim));
@@ -233,9 +245,7 @@ absl::StatusOr<int64_t> WriteEmbeddings(const GrowOptions& options, const AdminH
       rows.resize(missing.size() * dim);
       float* const row = rows.data() + (missing.size() - 1) * dim;
       embeddings.Copy(first + i, 1, row);
-      double squares = 0;
-      for (int64_t d = 0; d < dim; ++d) squares += double{row[d]} * row[d];
-      const double factor = norm / std::sqrt(squares);
+      const double factor = norm / NormOf(row, dim);
       for (int64_t d = 0; d < dim; ++d) row[d] = static_cast<float>(row[d] * factor);
     }
     progress.Add(count);
@@ -262,15 +272,24 @@ absl::Status GrowHead(const GrowOptions& options, std::ostream& out) {
   const HeadSpec& spec = parts->front().spec;
   // A repeat finds the shards grown; the names tell by how much, else the rows do.
   int64_t first_new = names->has_value() ? (*names)->old_count : counts->before;
-  if (first_new == counts->after && !options.embeddings_path.empty()) {
+  if (!names->has_value() && first_new == counts->after && !options.embeddings_path.empty()) {
     const absl::StatusOr<RowFile> file = OpenRowFile(options.embeddings_path, /*with_slots=*/false);
     if (!file.ok()) return file.status();
     first_new = std::max<int64_t>(0, counts->after - file->weights.rows());
   }
-  const absl::StatusOr<absl::optional<RowMatrix>> embeddings = OpenEmbeddings(options, spec, counts->after - first_new);
+  const int64_t new_classes = (names->has_value() ? (*names)->catalogue.size() : counts->after) - first_new;
+  const absl::StatusOr<absl::optional<RowMatrix>> embeddings = OpenEmbeddings(options, spec, new_classes);
   if (!embeddings.ok()) return embeddings.status();
   if (options.should_stop && options.should_stop()) return absl::CancelledError("stopped; nothing has changed");
 
+  // The catalogue as it is to be lies beside it before anything changes: a disk that cannot take it is found now.
+  const std::string staged = names->has_value() ? absl::StrCat(options.catalogue_path, ".grown") : "";
+  const auto remove_staged = absl::MakeCleanup([&] {
+    if (!staged.empty()) ::unlink(staged.c_str());
+  });
+  if (names->has_value()) {
+    if (absl::Status status = (*names)->catalogue.Save(staged); !status.ok()) return status;
+  }
   if (absl::Status status = CallGrow(*parts, *counts, /*check_only=*/true, policy); !status.ok()) return status;
   if (absl::Status status = CallGrow(*parts, *counts, /*check_only=*/false, policy); !status.ok()) {
     return Annotate(status, "grown on some shards only; the same command again completes it");
@@ -284,13 +303,14 @@ absl::Status GrowHead(const GrowOptions& options, std::ostream& out) {
     const absl::StatusOr<int64_t> written = WriteEmbeddings(options, **head, **embeddings, first_new, *norm);
     if (!written.ok()) return written.status();
     rows = absl::StrFormat("%d rows from %s, of norm %.6g", *written, options.embeddings_path, *norm);
+    if (*written < new_classes) absl::StrAppend(&rows, " (the other ", new_classes - *written, " had one)");
   }
   if (names->has_value()) {
-    if (absl::Status status = (*names)->catalogue.Save(options.catalogue_path); !status.ok()) return status;
+    if (::rename(staged.c_str(), options.catalogue_path.c_str()) != 0) return ErrnoStatus(errno, options.catalogue_path);
+    if (absl::Status status = SyncFolderOf(options.catalogue_path); !status.ok()) return status;
   }
   out << absl::StrFormat("head %s has %d classes from step %d on: %d new, %s%s\n", spec.name, counts->after, parts->front().committed_steps,
-                         counts->after - first_new, rows,
-                         names->has_value() ? absl::StrCat("; their names are in ", options.catalogue_path) : "");
+                         new_classes, rows, names->has_value() ? absl::StrCat("; their names are in ", options.catalogue_path) : "");
   return absl::OkStatus();
 }
 

@@ -17,7 +17,8 @@ namespace myriad {
 struct GrowOptions {
   std::vector<std::string> shards;  // host:port of all shards of the head.
   std::string head;                 // May be empty where there is only one.
-  // Either both: the names of the new classes, one a line, are appended to the catalogue,
+  // Either both: the names of the new classes, one a line, are appended to the catalogue and take the ids behind its last, spare ones of
+  // the head first,
   std::string identities_path;
   std::string catalogue_path;  // identities.tsv of the head.
   // or N as it is to be.
@@ -30,12 +31,12 @@ struct GrowOptions {
   std::function<bool()> should_stop;  // True ends it with CANCELLED before anything changes. Never when empty.
 };
 
-// Files and shards are checked first, and nothing changes where anything is wrong. Then every shard gets the new number of classes, at one
-// step of the head; a run that has it open is ended by that. Then come the rows of `embeddings_path`, for the classes that have none, and
-// at last the catalogue. Broken off anywhere, the same command again completes it; until then no run can open the head. Errors:
-// INVALID_ARGUMENT naming file and line (a name that is there already, or none), file and row (an embedding that has no direction);
-// FAILED_PRECONDITION: a step is under way, shards stand at different steps or their numbers of classes belong to no grow of this size;
-// those of AdminHead, ImportFiles and the system.
+// Files, shards and that the catalogue can be written are checked first, and nothing changes where anything is wrong. Then every shard gets
+// the new number of classes, at one step of the head; a run that has it open is ended by that. Then come the rows of `embeddings_path`, for
+// the classes that have none, and at last the catalogue. Broken off anywhere, the same command again completes it; until then no run can
+// open the head. Errors: INVALID_ARGUMENT naming file and line (a name that is there already, or none), file and row (an embedding that has
+// no direction); FAILED_PRECONDITION: a step is under way, shards stand at different steps or their numbers of classes belong to no grow of
+// this size; those of AdminHead, ImportFiles and the system.
 absl::Status GrowHead(const GrowOptions& options, std::ostream& out);
 
 }  // namespace myriad
