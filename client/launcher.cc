@@ -27,6 +27,7 @@
 #include "client/output_copy.h"
 #include "client/run_folder.h"
 #include "client/run_saves.h"
+#include "client/run_shards.h"
 
 namespace myriad {
 namespace {
@@ -163,6 +164,7 @@ class Run {
   TerminalWriter terminal_;
   ThreadDivision threads_;
   std::unique_ptr<LocalShards> shards_;
+  std::unique_ptr<RunShards> announced_;
   std::unique_ptr<OutputCopy> output_;
   std::vector<std::unique_ptr<ChildProcess>> workers_;
 };
@@ -190,6 +192,10 @@ absl::Status Run::Start() {
   absl::StatusOr<std::unique_ptr<LocalShards>> started = LocalShards::Start(shards);
   if (!started.ok()) return started.status();
   shards_ = *std::move(started);
+  absl::StatusOr<std::unique_ptr<RunShards>> announced = RunShards::Announce(folder_.path(), shards_->addresses());
+  if (!announced.ok()) return announced.status();
+  announced_ = *std::move(announced);
+  terminal_.Write(absl::StrCat("shards at ", absl::StrJoin(shards_->addresses(), ","), "\n"));
 
   absl::StatusOr<std::unique_ptr<OutputCopy>> output = OutputCopy::Start(&terminal_, folder_.worker_log_path(0));
   if (!output.ok()) return output.status();

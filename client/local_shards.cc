@@ -31,7 +31,7 @@ std::string ReadAddress(const std::string& path) {
   return address;
 }
 
-absl::Status NotServing(int index, const ChildProcess& server, const std::string& what) {
+absl::Status BadEnd(int index, const ChildProcess& server, const std::string& what) {
   return absl::InternalError(
       absl::StrCat(ServerName(index), " ", what, "; the end of its log:\n", LastLines(server.log_path(), kShownLogLines)));
 }
@@ -80,21 +80,32 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
     std::string address;
     while ((address = ReadAddress(address_file(k))).empty()) {
       if (const absl::optional<ProcessExit> exit = server.Wait(kAddressPoll); exit.has_value()) {
-        return NotServing(k, server, exit->Describe());
+        return BadEnd(k, server, exit->Describe());
       }
       if (options.should_stop && options.should_stop()) return absl::CancelledError("stopped while the servers started");
       if (absl::Now() > deadline)
-        return NotServing(k, server, absl::StrCat("did not serve within ", absl::FormatDuration(options.start_timeout)));
+        return BadEnd(k, server, absl::StrCat("did not serve within ", absl::FormatDuration(options.start_timeout)));
     }
     shards->addresses_.push_back(address);
   }
   return shards;
 }
 
-LocalShards::~LocalShards() {
+absl::Status LocalShards::Stop() {
   for (const std::unique_ptr<ChildProcess>& server : servers_) server->Signal(SIGTERM);
   WaitForAllExits(servers_, stop_grace_, should_kill_);
+  absl::Status status;
+  for (size_t k = 0; k < servers_.size() && status.ok(); ++k) {
+    const absl::optional<ProcessExit> exit = servers_[k]->Poll();
+    if (exit.has_value() && exit->ok()) continue;
+    status = BadEnd(static_cast<int>(k), *servers_[k], exit.has_value() ? exit->Describe() : "did not stop in time");
+  }
   servers_.clear();
+  return status;
+}
+
+LocalShards::~LocalShards() {
+  (void)Stop();
   std::error_code ignored;  // What is left of a temporary folder harms nobody.
   if (!private_dir_.empty()) std::filesystem::remove_all(private_dir_, ignored);
 }

@@ -34,8 +34,12 @@ class LocalShards {
   // with its last log lines, CANCELLED (`should_stop`); others of the system.
   static absl::StatusOr<std::unique_ptr<LocalShards>> Start(const Options& options);
 
-  // SIGTERM to all, a few seconds for a clean stop, with a store what it takes to write rows to it (none once `should_kill`), then SIGKILL.
+  // As Stop(), whatever comes of it.
   ~LocalShards();
+
+  // SIGTERM to all, a few seconds for a clean stop, with a store what it takes to write rows to it (none once `should_kill`), then SIGKILL.
+  // Errors: INTERNAL naming the first server that did not end well, with its last log lines. Only addresses() may be called afterwards.
+  absl::Status Stop();
 
   // host:port of each, in order.
   const std::vector<std::string>& addresses() const { return addresses_; }

@@ -19,6 +19,8 @@
 #include "client/head_source.h"
 #include "client/identity_catalogue.h"
 #include "client/run_folder.h"
+#include "client/run_shards.h"
+#include "head/type_names.h"
 
 namespace myriad {
 namespace {
@@ -28,24 +30,6 @@ using Json = nlohmann::ordered_json;
 // What a person can read, and an answer that fits in memory.
 constexpr size_t kMostCosines = 32;
 constexpr int64_t kMostNumbers = 1 << 24;
-
-absl::string_view Name(DataType dtype) {
-  switch (dtype) {
-    case DataType::kFloat32: return "float32";
-    case DataType::kBFloat16: return "bfloat16";
-    case DataType::kFloat16: return "float16";
-  }
-  return "";
-}
-
-const char* Name(OptimizerKind kind) {
-  switch (kind) {
-    case OptimizerKind::kSgd: return "sgd";
-    case OptimizerKind::kAdamW: return "adamw";
-    case OptimizerKind::kAdagrad: return "adagrad";
-  }
-  return "";
-}
 
 absl::string_view Name(MarginOptions::Kind kind) {
   switch (kind) {
@@ -68,11 +52,15 @@ absl::string_view Name(SamplerOptions::Kind kind) {
   return "";
 }
 
+// A run that goes on has its heads on its servers, one that has ended in its folder.
 absl::StatusOr<std::unique_ptr<HeadSource>> OpenSource(const QueryOptions& options) {
   if (options.run_dir.empty() == options.shards.empty()) {
     return absl::InvalidArgumentError("say where to read: either --run DIR or --shards host:port,...");
   }
-  return options.run_dir.empty() ? OpenShardSource(options.shards, options.timeout) : OpenRunFolderSource(options.run_dir);
+  if (options.run_dir.empty()) return OpenShardSource(options.shards, options.timeout);
+  const absl::StatusOr<std::vector<std::string>> live = RunShards::Find(options.run_dir);
+  if (!live.ok()) return live.status();
+  return live->empty() ? OpenRunFolderSource(options.run_dir) : OpenShardSource(*live, options.timeout);
 }
 
 Json ToJson(const OptimizerOptions& optimizer) {
@@ -119,7 +107,7 @@ Json ToJson(const TrainingSpec& training) {
     json["sampler"]["rotated_rows"] = training.sampler.rotated_rows;
   }
   json["sampling_seed"] = training.sampler.seed;
-  json[Name(training.optimizer.kind)] = ToJson(training.optimizer);
+  json[std::string(NameOf(training.optimizer.kind))] = ToJson(training.optimizer);
   json["idle_update"] = training.optimizer.idle_update == IdleUpdate::kExact ? "exact" : "skip";
   json["placement"] = training.placement == Placement::kWorker ? "worker" : "shard";
   return json;
@@ -133,8 +121,8 @@ Json ToJson(const HeadSummary& head) {
   json["row_count"] = head.row_count;
   json["committed_steps"] = head.committed_steps;
   json["incarnation"] = head.incarnation;
-  json["weight_dtype"] = Name(head.spec.weight_dtype);
-  json["slot_dtype"] = Name(head.spec.slot_dtype);
+  json["weight_dtype"] = NameOf(head.spec.weight_dtype);
+  json["slot_dtype"] = NameOf(head.spec.slot_dtype);
   json["seed"] = head.spec.seed;
   json["initial_deviation"] = head.spec.initial_deviation;
   json["shard_count"] = head.shard_count;
@@ -155,7 +143,7 @@ void PrintHead(const HeadSummary& head, std::ostream& out) {
   line("embedding dim", absl::StrCat(head.spec.embedding_dim));
   line("rows that exist", absl::StrCat(head.row_count, " (the others are virtual)"));
   line("steps", absl::StrCat(head.committed_steps, " committed, incarnation ", head.incarnation));
-  line("stored as", absl::StrCat("weights ", Name(head.spec.weight_dtype), ", slots ", Name(head.spec.slot_dtype)));
+  line("stored as", absl::StrCat("weights ", NameOf(head.spec.weight_dtype), ", slots ", NameOf(head.spec.slot_dtype)));
   line("fresh rows", absl::StrCat("deviation ", head.spec.initial_deviation, ", seed ", head.spec.seed));
   if (head.training.has_value()) {
     const TrainingSpec& training = *head.training;
@@ -167,7 +155,7 @@ void PrintHead(const HeadSummary& head, std::ostream& out) {
     }
     line("sampler", absl::StrCat(sampler, ", seed ", training.sampler.seed));
     line("optimizer",
-         absl::StrCat(Name(training.optimizer.kind), " ", Words(training.optimizer), ", rate x ", training.optimizer.rate_scale,
+         absl::StrCat(NameOf(training.optimizer.kind), " ", Words(training.optimizer), ", rate x ", training.optimizer.rate_scale,
                       training.optimizer.idle_update == IdleUpdate::kExact ? ", idle rows exactly" : ""));
     line("compute at", training.placement == Placement::kWorker ? "worker" : "shard");
   } else {

@@ -12,7 +12,7 @@ namespace myriad {
 
 // `myriad query`: reads heads of running servers or of a run folder; changes nothing.
 struct QueryOptions {
-  std::string run_dir;              // Either this
+  std::string run_dir;              // Either this: its servers while the run goes on, what it left afterwards;
   std::vector<std::string> shards;  // or host:port of shards.
   std::string head;                 // May be empty where there is only one.
   std::string catalogue_path;       // identities.tsv; a run folder brings its own.

@@ -13,8 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/run_shards.h"
 #include "client/shard_calls.h"
 #include "client/shard_client.h"
+#include "client/shard_statistics.h"
 #include "myriad/v1/shard_admin.pb.h"
 
 namespace myriad {
@@ -147,31 +149,44 @@ void Print(const HeadFigures& figures, bool with_coverage, std::ostream& out) {
   }
 }
 
+// Those named, or of the run.
+absl::StatusOr<std::vector<std::string>> Addresses(const QueryOptions& query) {
+  if (query.run_dir.empty() == query.shards.empty()) {
+    return absl::InvalidArgumentError("these are figures of running servers: name them with --shards host:port,... or --run DIR");
+  }
+  if (query.run_dir.empty()) return query.shards;
+  absl::StatusOr<std::vector<std::string>> live = RunShards::Find(query.run_dir);
+  if (live.ok() && live->empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(query.run_dir, ": no run goes on there; these are figures of servers, and its servers are gone"));
+  }
+  return live;
+}
+
 absl::StatusOr<std::vector<HeadFigures>> Fetch(const StatsOptions& options) {
+  const absl::StatusOr<std::vector<std::string>> addresses = Addresses(options.query);
+  if (!addresses.ok()) return addresses.status();
   std::deque<ShardClient> shards;
-  for (const std::string& address : options.query.shards) shards.emplace_back(static_cast<int>(shards.size()), address);
+  for (const std::string& address : *addresses) shards.emplace_back(static_cast<int>(shards.size()), address);
   CallPolicy policy;
   policy.deadline = options.query.timeout;
   policy.shard_wait = options.query.timeout;
-  const v1::GetStatisticsRequest request;
-  ShardCalls<v1::GetStatisticsRequest, v1::GetStatisticsResponse> statistics(
-      [](ShardClient& shard, grpc::ClientContext* rpc, const v1::GetStatisticsRequest* request, v1::GetStatisticsResponse* response,
-         PendingCalls::Done done) { shard.admin().async()->GetStatistics(rpc, request, response, std::move(done)); },
-      policy);
-  for (ShardClient& shard : shards) statistics.Start(&shard, &request);
-  if (absl::Status status = statistics.Wait(); !status.ok()) return status;
+  std::vector<ShardClient*> borrowed;
+  for (ShardClient& shard : shards) borrowed.push_back(&shard);
+  const absl::StatusOr<std::vector<v1::GetStatisticsResponse>> statistics = ReadStatistics(borrowed, policy);
+  if (!statistics.ok()) return statistics.status();
   std::vector<HeadFigures> result;
   std::vector<ShardClient*> shard_of;
-  for (size_t k = 0; k < statistics.size(); ++k) {
-    for (const v1::HeadStatistics& head : statistics.response(k).heads()) {
+  for (size_t k = 0; k < statistics->size(); ++k) {
+    for (const v1::HeadStatistics& head : (*statistics)[k].heads()) {
       if (!options.query.head.empty() && options.query.head != head.head()) continue;
       HeadFigures figures;
       figures.address = shards[k].address();
-      figures.server = statistics.response(k);
+      figures.server = (*statistics)[k];
       figures.server.clear_heads();
       figures.head = head;
       result.push_back(std::move(figures));
-      shard_of.push_back(&shards[k]);
+      shard_of.push_back(borrowed[k]);
     }
   }
   if (result.empty()) {
@@ -198,9 +213,6 @@ absl::StatusOr<std::vector<HeadFigures>> Fetch(const StatsOptions& options) {
 }  // namespace
 
 absl::Status QueryStats(const StatsOptions& options, std::ostream& out) {
-  if (options.query.shards.empty()) {
-    return absl::InvalidArgumentError("these are figures of running servers: name them with --shards host:port,...");
-  }
   const absl::StatusOr<std::vector<HeadFigures>> figures = Fetch(options);
   if (!figures.ok()) return figures.status();
   if (options.query.json) {
