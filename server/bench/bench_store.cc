@@ -1,5 +1,7 @@
 #include "server/bench/bench_store.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -45,13 +47,22 @@ HeadSpec HeadOf(const BenchStoreOptions& options) {
 }
 
 const char* NameOf(DataType dtype) { return dtype == DataType::kFloat32 ? "float32" : "bf16"; }
+const char* NameOf(ColdReadBy by) { return by == ColdReadBy::kGet ? "get" : by == ColdReadBy::kMultiGet ? "multiget" : "iterator"; }
 
 struct Amplification {
   std::string pattern;
   double written_per_accepted = 0.0;
   double rows_per_second = 0.0;  // Compactions included.
   double stall_seconds = 0.0;
+  double cpu_seconds_per_gigabyte = 0.0;  // Of this process, a gigabyte accepted.
 };
+
+double CpuSeconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+}
 
 struct Figures {
   std::vector<Measured> measured;
@@ -244,13 +255,13 @@ class StoreBench {
     return records;
   }
 
-  // In batches, as the queue does. Durable when it returns.
-  absl::Status WriteAll(absl::Span<const ColdStore::Record> records) {
+  // As the queue does.
+  absl::Status WriteBatches(absl::Span<const ColdStore::Record> records) {
     const int64_t batch = std::max<int64_t>(1, kWriteBytes / codec_.record_bytes());
     for (size_t begin = 0; begin < records.size(); begin += batch) {
       if (absl::Status status = store_->Write(records.subspan(begin, batch)); !status.ok()) return status;
     }
-    return store_->Flush();
+    return absl::OkStatus();
   }
 
   absl::Status WriteBack(Figures* figures) {
@@ -263,7 +274,9 @@ class StoreBench {
       const std::vector<ColdStore::Record> records = RecordsOf(keys, round);
       trace_.Start();
       const absl::Time start = absl::Now();
-      if (absl::Status status = WriteAll(records); !status.ok()) return status;
+      absl::Status status = WriteBatches(records);
+      if (status.ok()) status = store_->Flush();
+      if (!status.ok()) return status;
       measured.seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
       const std::vector<FileAccess> trace = trace_.Stop();
       Settle();
@@ -287,33 +300,56 @@ class StoreBench {
     }
   }
 
+  // The keys of the next write-back of a pattern: whole partitions, rows from anywhere, or what a pool gives up: a partition, and a row
+  // from anywhere for each four of its rows, which were positives.
+  struct Pattern {
+    const char* name;
+    std::function<std::vector<std::vector<uint64_t>>()> next;
+  };
+
   absl::Status Churn(Figures* figures) {
     if (options_.churn <= 0.0) return absl::OkStatus();
     const auto rows = static_cast<int64_t>(options_.churn * options_.rows);
-    for (const bool whole : {true, false}) {
+    std::vector<int32_t> coming;
+    const Pattern patterns[] = {
+        {"a pool's rows",
+         [&]() -> std::vector<std::vector<uint64_t>> {
+           if (coming.empty()) coming = RandomPartitions();
+           const std::vector<uint64_t> partition = KeysOf(coming.back());
+           coming.pop_back();
+           return {partition, RandomKeys(static_cast<int64_t>(partition.size()) / 4)};
+         }},
+        {"whole partitions",
+         [&]() -> std::vector<std::vector<uint64_t>> {
+           std::vector<uint64_t> keys;
+           for (const int32_t partition : RandomPartitions()) {
+             for (const uint64_t key : KeysOf(partition)) keys.push_back(key);
+           }
+           return {keys};
+         }},
+        {"rows from anywhere", [&]() -> std::vector<std::vector<uint64_t>> { return {RandomKeys(options_.fetch_rows)}; }},
+    };
+    for (const Pattern& pattern : patterns) {
       const ColdStore::Statistics before = store_->statistics();
       const absl::Time start = absl::Now();
+      const double cpu_before = CpuSeconds();
       int64_t written = 0;
       for (int64_t step = 0; written < rows; ++step) {
-        std::vector<uint64_t> keys;
-        if (whole) {
-          for (const int32_t partition : RandomPartitions()) {
-            for (const uint64_t key : KeysOf(partition)) keys.push_back(key);
-          }
-        } else {
-          keys = RandomKeys(options_.fetch_rows);
+        for (const std::vector<uint64_t>& keys : pattern.next()) {
+          const std::vector<ColdStore::Record> records = RecordsOf(keys, step);
+          if (absl::Status status = WriteBatches(records); !status.ok()) return status;
+          written += static_cast<int64_t>(keys.size());
         }
-        if (absl::Status status = WriteAll(RecordsOf(keys, step)); !status.ok()) return status;
-        written += static_cast<int64_t>(keys.size());
         if (options_.should_stop && options_.should_stop()) return absl::CancelledError("interrupted");
       }
+      if (absl::Status status = store_->Flush(); !status.ok()) return status;
       Settle();
       const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
       const ColdStore::Statistics after = store_->statistics();
-      figures->amplification.push_back({whole ? "partitions" : "random rows",
-                                        static_cast<double>(after.written_bytes - before.written_bytes) /
-                                            static_cast<double>(after.accepted_bytes - before.accepted_bytes),
-                                        static_cast<double>(written) / seconds, after.stall_seconds - before.stall_seconds});
+      const auto accepted = static_cast<double>(after.accepted_bytes - before.accepted_bytes);
+      figures->amplification.push_back({pattern.name, static_cast<double>(after.written_bytes - before.written_bytes) / accepted,
+                                        static_cast<double>(written) / seconds, after.stall_seconds - before.stall_seconds,
+                                        (CpuSeconds() - cpu_before) / accepted * 1e9});
     }
     return absl::OkStatus();
   }
@@ -340,8 +376,8 @@ nlohmann::ordered_json ToJson(const BenchStoreOptions& options, const Figures& f
   json["io_threads"] = options.io_threads;
   json["block_bytes"] = options.tuning.block_bytes;
   json["direct_io"] = options.tuning.direct_io;
-  json["array_get"] = options.tuning.array_get;
-  json["ranges"] = options.tuning.ranges;
+  json["apart"] = NameOf(options.tuning.apart);
+  json["together"] = NameOf(options.tuning.together);
   json["blob_files"] = options.tuning.blob_files;
   json["run_bytes"] = options.tuning.run_bytes;
   json["ingest_bytes_per_second"] = figures.ingest_bytes_per_second;
@@ -351,8 +387,10 @@ nlohmann::ordered_json ToJson(const BenchStoreOptions& options, const Figures& f
   json["memory_bound_bytes"] = figures.memory_bound_bytes;
   for (const Measured& measured : figures.measured) json["measured"][measured.name] = ToJson(measured);
   for (const Amplification& one : figures.amplification) {
-    json["write_amplification"][one.pattern] = {
-        {"written_per_accepted", one.written_per_accepted}, {"rows_per_second", one.rows_per_second}, {"stall_seconds", one.stall_seconds}};
+    json["write_amplification"][one.pattern] = {{"written_per_accepted", one.written_per_accepted},
+                                                {"rows_per_second", one.rows_per_second},
+                                                {"stall_seconds", one.stall_seconds},
+                                                {"cpu_seconds_per_gigabyte", one.cpu_seconds_per_gigabyte}};
   }
   return json;
 }
@@ -364,8 +402,9 @@ void Print(const BenchStoreOptions& options, const Figures& figures, std::ostrea
                          figures.ingest_bytes_per_second / 1e6, figures.ingest_ratio, figures.ingest_written_ratio);
   PrintTable(figures.measured, out);
   for (const Amplification& one : figures.amplification) {
-    out << absl::StrFormat("write-back of %s: %.2f bytes written a byte of data, %.0f rows/s, %.1f s of stalls; compactions included\n",
-                           one.pattern, one.written_per_accepted, one.rows_per_second, one.stall_seconds);
+    out << absl::StrFormat(
+        "write-back of %s: %.2f bytes written a byte of data, %.0f rows/s, %.1f s of stalls, %.1f s of CPU a GB; compactions included\n",
+        one.pattern, one.written_per_accepted, one.rows_per_second, one.stall_seconds, one.cpu_seconds_per_gigabyte);
   }
   out << absl::StrFormat("index, filters and memtables: %.1f MB; counted in --memory: %.1f MB with buffers\n", figures.memory_bytes / 1e6,
                          figures.memory_bound_bytes / 1e6);

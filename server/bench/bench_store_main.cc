@@ -10,12 +10,20 @@
 #include "server/bench/bench_store.h"
 
 namespace myriad {
+namespace {
+
+ColdReadBy ReadBy(const std::string& name) {
+  return name == "get" ? ColdReadBy::kGet : name == "multiget" ? ColdReadBy::kMultiGet : ColdReadBy::kIterator;
+}
+
+}  // namespace
 
 int BenchStoreMain(const char* name, int argc, char** argv) {
   BenchStoreOptions options;
   std::string dtype = "bf16";
   bool buffered = false;
-  bool one_by_one = false;
+  std::string apart = "get";
+  std::string together = "multiget";
   CLI::App app("The cold store beside the disk that it lies on, and rows in memory beside memcpy", name);
   app.failure_message(
       [name](const CLI::App*, const CLI::Error& error) { return absl::StrCat(name, ": ", error.what(), "; see --help\n"); });
@@ -36,10 +44,14 @@ int BenchStoreMain(const char* name, int argc, char** argv) {
   add("--io-threads", &options.io_threads, "Reads in flight");
   add("--block-bytes", &options.tuning.block_bytes, "Blocks of table files")->check(CLI::Range(512, 1 << 20));
   app.add_flag("--buffered", buffered, "Through the system's cache instead of direct I/O");
-  app.add_flag("--multiget", options.tuning.array_get, "Rows that lie apart by MultiGet instead of Gets by several threads");
-  app.add_flag("--one-by-one", one_by_one, "Rows that lie together one by one instead of as ranges");
+  app.add_option("--apart", apart, "How rows that lie apart are read: get or multiget")
+      ->check(CLI::IsMember({"get", "multiget"}))
+      ->capture_default_str();
+  app.add_option("--together", together, "How rows that lie together are read: get, multiget or iterator")
+      ->check(CLI::IsMember({"get", "multiget", "iterator"}))
+      ->capture_default_str();
   app.add_flag("--blob", options.tuning.blob_files, "Values in BlobDB's files");
-  add("--run-bytes", &options.tuning.run_bytes, "A write of as much goes past the memtables")->check(CLI::NonNegativeNumber);
+  add("--run-bytes", &options.tuning.run_bytes, "Whole partitions of as much go past the memtables")->check(CLI::NonNegativeNumber);
   app.add_option("--json", options.json_path, "Writes the figures to this file too");
   app.footer(absl::StrCat("Example:\n  ", name, " --store /data --rows 1000000 --json out.json"));
   try {
@@ -49,7 +61,8 @@ int BenchStoreMain(const char* name, int argc, char** argv) {
   }
   options.dtype = dtype == "bf16" ? DataType::kBFloat16 : DataType::kFloat32;
   options.tuning.direct_io = !buffered;
-  options.tuning.ranges = !one_by_one;
+  options.tuning.apart = ReadBy(apart);
+  options.tuning.together = ReadBy(together);
   const absl::Status status = RunBenchStore(options, std::cout);
   if (status.ok()) return 0;
   fprintf(stderr, "%s: %s\n", name, std::string(status.message()).c_str());

@@ -11,9 +11,9 @@ constexpr int64_t kLeastRangeBytes = 32 << 10;
 
 }  // namespace
 
-std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, bool ranges) {
+std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, bool join) {
   const int64_t count = static_cast<int64_t>(targets.size());
-  const uint64_t most_step = ranges ? 1 + kGapBytes / value_bytes : 0;
+  const uint64_t most_step = join ? 1 + kGapBytes / value_bytes : 0;
   const uint64_t most_span = std::max<int64_t>(1, kColdRangeBytes / value_bytes);
   std::vector<ColdReadPart> parts;
   int64_t pending = 0;  // First of the targets that no part has yet.

@@ -10,7 +10,7 @@
 
 namespace myriad {
 
-// Bytes of one range: large enough for a disk to be as fast as it gets when several are under way.
+// Bytes of one part whose records lie together: large enough for a disk to be as fast as it gets when several are under way.
 constexpr int64_t kColdRangeBytes = 256 << 10;
 // Records that lie apart and are asked for in one part.
 constexpr int64_t kColdPointsAtOnce = 8;
@@ -19,12 +19,12 @@ constexpr int64_t kColdPointsAtOnce = 8;
 struct ColdReadPart {
   int64_t begin = 0;
   int64_t end = 0;
-  bool is_range = false;  // From the first to the last in one go, records between them included; else each by itself.
+  bool together = false;  // They lie close together; else each lies by itself.
 };
 
 // Splits a read into parts. Neighbours whose keys follow each other closely enough for what lies between to cost less than another access
-// become ranges; with `ranges` false, none do. Requires: keys strictly increasing.
-std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, bool ranges);
+// lie together; with `join` false, none do. Requires: keys strictly increasing.
+std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, bool join);
 
 }  // namespace myriad
 

@@ -33,17 +33,19 @@
 #include "server/store/cold_store_rocksdb.h"
 #include "server/store/cold_store_runs.h"
 #include "server/store/cold_store_shortener.h"
+#include "server/store/cold_write_plan.h"
 #include "server/store/io_pool.h"
 
 namespace myriad {
 namespace {
 
-constexpr int64_t kScanReadAhead = 2 << 20;
 // Ranges that VerifyAll() makes of a store, about.
 constexpr size_t kVerifyRanges = 64;
 constexpr size_t kStampsAtOnce = 4096;
 // Records of one write batch.
 constexpr size_t kBatch = 512;
+// Of one MultiGet: as many as RocksDB reads at a time.
+constexpr int64_t kMostAtOnce = 32;
 // Parts of Ingest()'s run on their way at a time.
 constexpr int64_t kChunkBytes = 16 << 20;
 constexpr int kChunks = 3;
@@ -123,11 +125,11 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Read(absl::Span<Target> targets) override {
-    const std::vector<ColdReadPart> parts = PlanColdRead(targets, value_bytes_, options_.tuning.ranges);
+    const std::vector<ColdReadPart> parts = PlanColdRead(targets, value_bytes_, options_.tuning.together != ColdReadBy::kGet);
     std::vector<absl::Status> statuses(parts.size());
     pool_.Run(parts.size(), [&](int64_t i) {
       const absl::Span<Target> part = targets.subspan(parts[i].begin, parts[i].end - parts[i].begin);
-      statuses[i] = parts[i].is_range ? ReadRange(part) : options_.tuning.array_get ? ReadArray(part) : ReadEach(part);
+      statuses[i] = ReadPart(parts[i].together ? options_.tuning.together : options_.tuning.apart, part);
     });
     for (const absl::Status& status : statuses) {
       if (!status.ok()) return status;
@@ -136,8 +138,11 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Write(absl::Span<const Record> records) override {
-    const int64_t bytes = static_cast<int64_t>(records.size()) * value_bytes_;
-    absl::Status status = bytes >= options_.tuning.run_bytes ? WriteRun(records) : WriteToMemtables(records);
+    const ColdWritePlan plan = PlanColdWrite(records, value_bytes_, options_.tuning.run_bytes, kMemtableBytes);
+    absl::Status status = WriteRun(plan.run, ColdStoreRuns::Kind::kPartitions);
+    if (status.ok()) {
+      status = plan.scattered_as_run ? WriteRun(plan.scattered, ColdStoreRuns::Kind::kScattered) : WriteToMemtables(plan.scattered);
+    }
     if (status.ok()) accepted_bytes_ += static_cast<int64_t>(records.size()) * options_.record_bytes;
     return status;
   }
@@ -150,7 +155,8 @@ class RocksColdStore : public ColdStore {
       std::future<absl::Status> done;
     };
     const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
-    const bool lowest = Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0;
+    const auto kind =
+        Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0 ? ColdStoreRuns::Kind::kLowest : ColdStoreRuns::Kind::kPartitions;
     Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
       chunk.keys.reserve(capacity);
@@ -162,9 +168,9 @@ class RocksColdStore : public ColdStore {
     absl::Status status;
     // Sends off the chunk that is full; the next one to fill is the oldest that was sent.
     const auto send = [&] {
-      filling->done = std::async(std::launch::async, [this, full = filling, lowest] {
+      filling->done = std::async(std::launch::async, [this, full = filling, kind] {
         if (absl::Status waited = AwaitCompactions(); !waited.ok()) return waited;
-        const rocksdb::Status added = runs_->Add(full->keys, lowest, [&](int64_t record, char*) {
+        const rocksdb::Status added = runs_->Add(full->keys, kind, [&](int64_t record, char*) {
           const char* const value = full->values.data() + record * value_bytes_;
           return rocksdb::Slice(value, kColdHeaderBytes + RecordBytes(StepOfColdValue(value)));
         });
@@ -201,7 +207,7 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Scan(uint64_t first, uint64_t end, const std::function<absl::Status(const Record& record)>& visit) override {
-    return ScanRange(first, end, kScanReadAhead, visit);
+    return ScanRange(first, end, visit);
   }
 
   absl::Status VerifyAll(const std::function<void(absl::Span<const Stamp> stamps)>& visit) override {
@@ -216,7 +222,7 @@ class RocksColdStore : public ColdStore {
         visit(stamps);
         stamps.clear();
       };
-      statuses[i] = ScanRange(bounds[i], bounds[i + 1], kScanReadAhead, [&](const Record& record) {
+      statuses[i] = ScanRange(bounds[i], bounds[i + 1], [&](const Record& record) {
         stamps.push_back({record.key, StepOf(record.step)});
         if (stamps.size() == kStampsAtOnce) hand_over();
         return absl::OkStatus();
@@ -342,6 +348,15 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
+  absl::Status ReadPart(ColdReadBy by, absl::Span<Target> targets) const {
+    switch (by) {
+      case ColdReadBy::kMultiGet: return ReadArray(targets);
+      case ColdReadBy::kIterator: return ReadRange(targets);
+      case ColdReadBy::kGet: break;
+    }
+    return ReadEach(targets);
+  }
+
   absl::Status ReadEach(absl::Span<Target> targets) const {
     rocksdb::PinnableSlice value;
     for (Target& target : targets) {
@@ -356,17 +371,23 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status ReadArray(absl::Span<Target> targets) const {
-    char keys[kColdPointsAtOnce][kColdKeyBytes];
-    rocksdb::Slice slices[kColdPointsAtOnce];
-    rocksdb::PinnableSlice values[kColdPointsAtOnce];
-    rocksdb::Status statuses[kColdPointsAtOnce];
-    for (size_t i = 0; i < targets.size(); ++i) {
-      EncodeColdKey(targets[i].key, keys[i]);
-      slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
-    }
-    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
-    for (size_t i = 0; i < targets.size(); ++i) {
-      if (absl::Status delivered = Deliver(statuses[i], values[i], &targets[i]); !delivered.ok()) return delivered;
+    char keys[kMostAtOnce][kColdKeyBytes];
+    rocksdb::Slice slices[kMostAtOnce];
+    rocksdb::PinnableSlice values[kMostAtOnce];
+    rocksdb::Status statuses[kMostAtOnce];
+    // What is read at once stays in memory until it has been copied.
+    const size_t most = std::clamp<int64_t>(kColdRangeBytes / value_bytes_, 1, kMostAtOnce);
+    for (size_t begin = 0; begin < targets.size(); begin += most) {
+      const absl::Span<Target> some = targets.subspan(begin, most);
+      for (size_t i = 0; i < some.size(); ++i) {
+        EncodeColdKey(some[i].key, keys[i]);
+        slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
+        values[i].Reset();
+      }
+      db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), some.size(), slices, values, statuses, /*sorted_input=*/true);
+      for (size_t i = 0; i < some.size(); ++i) {
+        if (absl::Status delivered = Deliver(statuses[i], values[i], &some[i]); !delivered.ok()) return delivered;
+      }
     }
     return absl::OkStatus();
   }
@@ -392,11 +413,10 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
-  absl::Status ScanRange(uint64_t first, uint64_t end, int64_t read_ahead,
-                         absl::FunctionRef<absl::Status(const Record& record)> visit) const {
+  absl::Status ScanRange(uint64_t first, uint64_t end, absl::FunctionRef<absl::Status(const Record& record)> visit) const {
     const Bounds bounds(first, end);
     rocksdb::ReadOptions read;
-    read.readahead_size = read_ahead;
+    read.adaptive_readahead = true;  // Of those files alone that have many records in a row.
     read.iterate_upper_bound = &bounds.end;
     const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
     uint64_t last = first;
@@ -428,33 +448,31 @@ class RocksColdStore : public ColdStore {
     return bounds;
   }
 
-  absl::Status WriteRun(absl::Span<const Record> records) {
+  // Requires: in order of keys.
+  absl::Status WriteRun(absl::Span<const Record* const> records, ColdStoreRuns::Kind kind) {
+    if (records.empty()) return absl::OkStatus();
     if (absl::Status status = AwaitCompactions(); !status.ok()) return status;
-    std::vector<const Record*> sorted;
-    sorted.reserve(records.size());
-    for (const Record& record : records) sorted.push_back(&record);
-    std::sort(sorted.begin(), sorted.end(), [](const Record* a, const Record* b) { return a->key < b->key; });
     std::vector<uint64_t> keys;
     keys.reserve(records.size());
-    for (const Record* record : sorted) keys.push_back(record->key);
-    return FromRocks(runs_->Add(keys, /*lowest=*/false,
+    for (const Record* record : records) keys.push_back(record->key);
+    return FromRocks(runs_->Add(keys, kind,
                                 [&](int64_t i, char* scratch) {
-                                  const int64_t bytes = RecordBytes(sorted[i]->step);
-                                  EncodeColdValue(sorted[i]->key, sorted[i]->step, sorted[i]->bytes, bytes, scratch);
+                                  const int64_t bytes = RecordBytes(records[i]->step);
+                                  EncodeColdValue(records[i]->key, records[i]->step, records[i]->bytes, bytes, scratch);
                                   return rocksdb::Slice(scratch, kColdHeaderBytes + bytes);
                                 }),
                      options_.folder);
   }
 
-  absl::Status WriteToMemtables(absl::Span<const Record> records) {
+  absl::Status WriteToMemtables(absl::Span<const Record* const> records) {
     std::string value(value_bytes_, '\0');
     for (size_t begin = 0; begin < records.size(); begin += kBatch) {
       rocksdb::WriteBatch batch(std::min(kBatch, records.size() - begin) * (value_bytes_ + 32));
-      for (const Record& record : records.subspan(begin, kBatch)) {
+      for (const Record* record : records.subspan(begin, kBatch)) {
         char key[kColdKeyBytes];
-        EncodeColdKey(record.key, key);
-        const int64_t bytes = RecordBytes(record.step);
-        EncodeColdValue(record.key, record.step, record.bytes, bytes, value.data());
+        EncodeColdKey(record->key, key);
+        const int64_t bytes = RecordBytes(record->step);
+        EncodeColdValue(record->key, record->step, record->bytes, bytes, value.data());
         const rocksdb::Status status =
             batch.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(value.data(), kColdHeaderBytes + bytes));
         if (!status.ok()) return FromRocks(status, options_.folder);
@@ -525,7 +543,8 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   constexpr int64_t kOpenFileBytes = 12 << 10;
   const int64_t files = records * value_bytes / kLeastTableBytes * 5 / 4 + 2 * kMostNewestFiles;
   const int64_t memtables = kMemtables * kMemtableBytes * 5 / 4;
-  const int64_t reads = options.io_threads * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
+  // What is read at once, and its blocks one by one.
+  const int64_t reads = options.io_threads * 2 * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
   // A compaction reads its inputs ahead; it writes one table, and a run several.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
   const int64_t runs = kChunks * kChunkBytes + 8 * 2 * kTableWriteBuffer;
@@ -540,6 +559,8 @@ absl::StatusOr<std::unique_ptr<ColdStore>> OpenColdStoreOn(std::shared_ptr<rocks
   if (options.io_threads < 1 || options.io_threads > 256) {
     return absl::InvalidArgumentError(absl::StrCat("io_threads is ", options.io_threads, "; it must be in [1, 256]"));
   }
+  if (options.tuning.apart == ColdReadBy::kIterator)
+    return absl::InvalidArgumentError("records that lie apart are not read by an iterator");
   auto store = std::make_unique<RocksColdStore>(options);
   if (absl::Status status = store->OpenDb(std::move(files)); !status.ok()) return status;
   return store;

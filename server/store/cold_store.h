@@ -15,15 +15,18 @@
 
 namespace myriad {
 
+// How records are asked for: by a Get each, by MultiGet, or, where they lie together, by an iterator that reads ahead.
+enum class ColdReadBy { kGet, kMultiGet, kIterator };
+
 // How a cold store lays out and reads its files. docs/benchmarks.md measures the choices against each other; the defaults are what came
 // out.
 struct ColdStoreTuning {
-  int64_t block_bytes = 4096;            // A table's blocks: what reading one record reads.
-  bool direct_io = true;                 // Past the system's cache, where the file system can.
-  bool array_get = false;                // Records that lie apart: by MultiGet instead of a Get each.
-  bool ranges = true;                    // Records that lie together: as ranges instead of one by one.
-  bool blob_files = false;               // Values in BlobDB's files, apart from keys.
-  int64_t run_bytes = int64_t{4} << 20;  // A Write() of as much goes past the memtables as a sorted run.
+  int64_t block_bytes = 4096;                   // A table's blocks: what reading one record reads.
+  bool direct_io = true;                        // Past the system's cache, where the file system can.
+  ColdReadBy apart = ColdReadBy::kGet;          // Records that lie apart. No iterator.
+  ColdReadBy together = ColdReadBy::kMultiGet;  // Records that lie together: whole parts of a partition.
+  bool blob_files = false;                      // Values in BlobDB's files, apart from keys.
+  int64_t run_bytes = int64_t{1} << 20;         // Whole partitions of as much go past the memtables as a sorted run.
 };
 
 // Records of one size on disk (or short ones), each under a key with the number of the step that wrote it: the cold tier of one head on one
@@ -90,14 +93,14 @@ class ColdStore {
   // compactions and runs in the making. For io_threads and tuning as in `options`, whose folder does not matter.
   static int64_t MemoryBytes(int64_t records, const Options& options);
 
-  // Reads records by several threads at once: those that lie close together as ranges, the others each by itself. Requires: keys strictly
-  // increasing.
+  // Reads records by several threads at once: those that lie close together with one read of many blocks, the others each by itself.
+  // Requires: keys strictly increasing.
   // Errors: DATA_LOSS (a record that is not there or is damaged; names its key), UNAVAILABLE (the disk).
   virtual absl::Status Read(absl::Span<Target> targets) = 0;
   // The key of the record that an error of Read() is about, if it is about one.
   static std::optional<uint64_t> KeyOf(const absl::Status& status);
 
-  // Writes records over what was there. Blocks while compactions are far behind. Many at once are cheapest, in order of their keys.
+  // Writes records over what was there. Blocks while compactions are far behind. Many at once are cheapest, of whole partitions.
   // Requires: distinct keys, steps >= -1.
   // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk), DATA_LOSS (files were found damaged). Some records may be written then,
   // none in part; the same call again is right once the cause is gone.

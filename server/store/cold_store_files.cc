@@ -95,6 +95,9 @@ class RandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
     traffic_->read_bytes += static_cast<int64_t>(size);
     return MayPass(FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, debug));
   }
+  IOStatus MultiRead(rocksdb::FSReadRequest* reads, size_t count, const IOOptions& options, IODebugContext* debug) override {
+    return FSRandomAccessFile::MultiRead(reads, count, options, debug);  // By Read().
+  }
 
  private:
   ColdStoreTraffic* const traffic_;

@@ -13,15 +13,15 @@ namespace myriad {
 // itself and nothing else; and anywhere at the second number.
 constexpr int64_t kLeastTableBytes = 4 << 20;
 constexpr int64_t kMostTableBytes = 256 << 20;
-// Files of the newest level from which on writers wait for compactions: each costs every read a look at its filter.
-constexpr int kMostNewestFiles = 40;
+// Files of the newest level from which on writers wait for compactions: each costs a read of keys that it spans a look at its filter.
+constexpr int kMostNewestFiles = 96;
 // And from which on they are merged into the next level. Rows that were wanted alone lie all over the keys, so each such merge writes that
-// level anew: the more files one takes in, the fewer bytes are written for each of theirs.
-constexpr int kNewestFilesToCompact = 16;
+// level anew, some 250 MB: the more files one takes in, the fewer bytes are written for each of theirs. 64 are about as much again.
+constexpr int kNewestFilesToCompact = 64;
 
 constexpr int64_t kMemtableBytes = 8 << 20;
 constexpr int kMemtables = 2;
-constexpr int64_t kCompactionReadAhead = 512 << 10;
+constexpr int64_t kCompactionReadAhead = 128 << 10;
 constexpr int64_t kTableWriteBuffer = 1 << 20;
 constexpr int kFilterBitsPerRecord = 10;
 

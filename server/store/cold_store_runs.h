@@ -24,13 +24,17 @@ class ColdStoreRuns {
   // All outlive it. Files in the making lie in `folder`.
   ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, std::string folder, int64_t value_bytes);
 
+  enum class Kind {
+    kLowest,      // Cut between partitions; nothing in the store lies below the run, so its tables need no filters.
+    kPartitions,  // Cut between partitions.
+    kScattered,   // In one piece: any file of it would cover about all keys.
+  };
   // Durable when it returns; nothing is left behind otherwise. Requires: keys strictly increasing.
-  // `lowest`: nothing in the store lies below the run, so its tables need no filters.
-  rocksdb::Status Add(absl::Span<const uint64_t> keys, bool lowest, ValueOf value_of);
+  rocksdb::Status Add(absl::Span<const uint64_t> keys, Kind kind, ValueOf value_of);
 
  private:
   // Of records [begin, end).
-  rocksdb::Status Build(absl::Span<const uint64_t> keys, int64_t begin, int64_t end, bool lowest, const std::string& path,
+  rocksdb::Status Build(absl::Span<const uint64_t> keys, int64_t begin, int64_t end, Kind kind, const std::string& path,
                         ValueOf value_of) const;
 
   rocksdb::DB* const db_;

@@ -27,6 +27,9 @@ class TracedReads : public rocksdb::FSRandomAccessFileOwnerWrapper {
     trace_->Add({path_, static_cast<int64_t>(offset), static_cast<int64_t>(size), false});
     return FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, debug);
   }
+  IOStatus MultiRead(rocksdb::FSReadRequest* reads, size_t count, const IOOptions& options, IODebugContext* debug) override {
+    return FSRandomAccessFile::MultiRead(reads, count, options, debug);  // By Read().
+  }
 
  private:
   const std::string path_;

@@ -17,8 +17,14 @@ constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
 }  // namespace
 
-WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity)
-    : cold_(cold), record_bytes_(record_bytes), capacity_(capacity), bytes_(new std::byte[record_bytes * capacity]), slots_(capacity) {
+WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity, absl::Duration gather)
+    : cold_(cold),
+      record_bytes_(record_bytes),
+      capacity_(capacity),
+      gather_(gather),
+      batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / record_bytes, capacity / 2))),
+      bytes_(new std::byte[record_bytes * capacity]),
+      slots_(capacity) {
   free_.reserve(capacity);
   for (int64_t slot = capacity - 1; slot >= 0; --slot) free_.push_back(static_cast<uint32_t>(slot));
   newest_.reserve(capacity);
@@ -72,7 +78,9 @@ bool WriteBackQueue::Find(RowKey key, std::byte* bytes, int64_t* step) const {
 
 absl::Status WriteBackQueue::Drain() {
   absl::MutexLock lock(&mu_);
+  ++draining_;
   mu_.Await(absl::Condition(this, &WriteBackQueue::IsIdle));
+  --draining_;
   return failed_;
 }
 
@@ -88,10 +96,9 @@ void WriteBackQueue::Run() {
     {
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(this, &WriteBackQueue::HasWork));
+      mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::HasBatch), gather_);
       if (stopping_) return;
-      // Half of the queue is for what is added meanwhile.
-      const int64_t most = std::max<int64_t>(1, std::min(kBatchBytes / record_bytes_, capacity_ / 2));
-      batch.assign(waiting_.begin(), waiting_.begin() + std::min<size_t>(most, waiting_.size()));
+      batch.assign(waiting_.begin(), waiting_.begin() + std::min<size_t>(batch_records_, waiting_.size()));
       waiting_.erase(waiting_.begin(), waiting_.begin() + batch.size());
       records.clear();
       for (const uint32_t slot : batch) {

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/store/cold_store.h"
 #include "server/store/row_key.h"
@@ -23,8 +24,9 @@ namespace myriad {
 // tried again until it is taken. Thread-safe.
 class WriteBackQueue {
  public:
-  // Room for `capacity` records. `cold` outlives the queue. Requires: capacity >= 1.
-  WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity);
+  // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
+  // is one run on the disk if it is written whole. Requires: capacity >= 1.
+  WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity, absl::Duration gather = absl::Milliseconds(100));
   // Stops after the write in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
   WriteBackQueue(const WriteBackQueue&) = delete;
@@ -61,11 +63,17 @@ class WriteBackQueue {
   bool IsStopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_; }
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty() || !failed_.ok(); }
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !waiting_.empty() || stopping_; }
+  // As much as is written at a time, or somebody waits for it.
+  bool HasBatch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return static_cast<int64_t>(waiting_.size()) >= batch_records_ || draining_ > 0 || stopping_;
+  }
   bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return (waiting_.empty() && writing_ == 0) || !failed_.ok(); }
 
   ColdStore* const cold_;
   const int64_t record_bytes_;
   const int64_t capacity_;
+  const absl::Duration gather_;
+  const int64_t batch_records_;               // Half of the queue, at most, is for what is added meanwhile.
   const std::unique_ptr<std::byte[]> bytes_;  // Of slot i at i * record_bytes.
 
   mutable absl::Mutex mu_;
@@ -74,6 +82,7 @@ class WriteBackQueue {
   std::deque<uint32_t> waiting_ ABSL_GUARDED_BY(mu_);                  // In the order of Add().
   absl::flat_hash_map<RowKey, uint32_t> newest_ ABSL_GUARDED_BY(mu_);  // The slot of a key's newest record.
   int64_t writing_ ABSL_GUARDED_BY(mu_) = 0;                           // Records in the thread's hands.
+  int draining_ ABSL_GUARDED_BY(mu_) = 0;                              // Callers of Drain().
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mu_);  // What the last write of the batch in hand came to; OK once it is written.
   double wait_seconds_ ABSL_GUARDED_BY(mu_) = 0.0;

@@ -16,8 +16,9 @@ VARIANTS = {
     "blocks of 8 KiB": ["--block-bytes", "8192"],
     "blocks of 16 KiB": ["--block-bytes", "16384"],
     "buffered": ["--buffered"],
-    "MultiGet": ["--multiget"],
-    "no ranges": ["--one-by-one"],
+    "rows apart by MultiGet": ["--apart", "multiget"],
+    "rows together by a Get each": ["--together", "get"],
+    "rows together by an iterator": ["--together", "iterator"],
     "all through memtables": ["--run-bytes", "1000000000000"],
     "BlobDB": ["--blob", "--run-bytes", "1000000000000"],
 }
@@ -55,7 +56,7 @@ def main():
         return statistics.median(values)
 
     print("| | random fetch, rows/s (of raw) | partition fetch, MB/s (of raw) | write-back, MB/s (of raw) "
-          "| written a byte: partitions, random rows | index and filters, bytes a row |")
+          "| written a byte: a pool's rows, whole partitions, rows from anywhere | index and filters, bytes a row |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in VARIANTS:
         random_rows = median(name, "measured", "random fetch", "rows_per_second")
@@ -63,7 +64,7 @@ def main():
         for measured in ("partition fetch", "partition write-back"):
             rate = median(name, "measured", measured, "bytes_per_second") / 1e6
             cells.append(f"{rate:,.0f} ({median(name, 'measured', measured, 'ratio'):.2f})")
-        amplification = [median(name, "write_amplification", pattern, "written_per_accepted") for pattern in ("partitions", "random rows")]
+        amplification = [median(name, "write_amplification", pattern, "written_per_accepted") for pattern in ("a pool's rows", "whole partitions", "rows from anywhere")]
         cells.append(", ".join(f"{value:.1f}" for value in amplification))
         cells.append(f"{median(name, 'memory_bytes') / arguments.rows:.1f}")
         print(f"| {name} | " + " | ".join(cells) + " |")

@@ -29,11 +29,11 @@ TEST(ColdReadPlanTest, EveryTargetIsInOnePart) {
     }
     const std::vector<ColdStore::Target> targets = TargetsAt(keys);
     int64_t end = 0;
-    for (const ColdReadPart& part : PlanColdRead(targets, value_bytes, /*ranges=*/seed % 4 != 0)) {
+    for (const ColdReadPart& part : PlanColdRead(targets, value_bytes, /*join=*/seed % 4 != 0)) {
       ASSERT_EQ(part.begin, end);
       ASSERT_GT(part.end, part.begin);
       end = part.end;
-      if (part.is_range) {
+      if (part.together) {
         // What is read, wanted or not, is bounded.
         EXPECT_LE(static_cast<int64_t>(keys[part.end - 1] - keys[part.begin] + 1) * value_bytes, kColdRangeBytes + value_bytes);
         EXPECT_NE(seed % 4, 0);
@@ -50,9 +50,9 @@ TEST(ColdReadPlanTest, APartitionIsReadInRangesAndScatteredRowsOneByOne) {
   for (uint64_t i = 0; i < 2441; ++i) together.push_back(uint64_t{7} << 40 | i);
   for (uint64_t i = 0; i < 2441; ++i) apart.push_back(i * 600);
   for (const ColdReadPart& part : PlanColdRead(TargetsAt(together), 2064, true)) {
-    EXPECT_TRUE(part.is_range || part.end == 2441) << part.begin;
+    EXPECT_TRUE(part.together || part.end == 2441) << part.begin;
   }
-  for (const ColdReadPart& part : PlanColdRead(TargetsAt(apart), 2064, true)) EXPECT_FALSE(part.is_range);
+  for (const ColdReadPart& part : PlanColdRead(TargetsAt(apart), 2064, true)) EXPECT_FALSE(part.together);
 }
 
 }  // namespace

@@ -265,6 +265,7 @@ TEST(ColdStoreFaultsTest, WritesDoNotWaitForADiskThatIsFull) {
 TEST(ColdStoreFaultsTest, AReadThatFailsNamesTheRecordAndSucceedsLater) {
   Rig rig(/*run_bytes=*/1);
   ASSERT_TRUE(rig.Write({7, 1000, 2000}, 1).ok());
+  ASSERT_TRUE(rig.store->Flush().ok());
   rig.files->SetHook(ReadsFail);
   std::vector<std::byte> bytes(kBytes);
   std::vector<ColdStore::Target> targets = {{1000, bytes.data(), 0}};

@@ -109,8 +109,8 @@ TEST(ColdStoreTest, IsAMapHoweverItIsWritten) {
     Model model;
     ColdStore::Options options{dir.File("rows"), kBytes, 4};
     options.tuning.run_bytes = 300 * kBytes;
-    options.tuning.array_get = seed % 2 == 1;
-    options.tuning.ranges = seed < 3;
+    options.tuning.apart = seed % 2 == 1 ? ColdReadBy::kMultiGet : ColdReadBy::kGet;
+    options.tuning.together = seed == 3 ? ColdReadBy::kGet : seed == 2 ? ColdReadBy::kIterator : ColdReadBy::kMultiGet;
     std::unique_ptr<ColdStore> store = *ColdStore::Open(options);
     for (int64_t step = 0; step < 12; ++step) {
       std::vector<uint64_t> keys = KeysOfPartitions(1 + static_cast<int>(random() % 900), random);

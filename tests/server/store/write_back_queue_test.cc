@@ -7,6 +7,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 
 namespace myriad {
 namespace {
@@ -50,6 +51,10 @@ class FakeCold : public ColdStore {
     absl::MutexLock lock(&mu_);
     mu_.Await(absl::Condition(
         +[](int* arrived) { return *arrived > 0; }, &arrived_));
+  }
+  int writes() {
+    absl::MutexLock lock(&mu_);
+    return arrived_;
   }
   std::map<uint64_t, int64_t> steps() {
     absl::MutexLock lock(&mu_);
@@ -98,6 +103,17 @@ TEST(WriteBackQueueTest, TheNewestOfManyIsWhatRemains) {
   const std::map<uint64_t, int64_t> steps = cold.steps();
   ASSERT_EQ(steps.size(), 37u);
   for (const auto& [key, step] : steps) EXPECT_EQ(step, 4999 - (4999 - static_cast<int64_t>(key)) % 37);
+}
+
+// What comes row by row is one write, if nobody waits for it before.
+TEST(WriteBackQueueTest, ABatchWaitsUntilItIsWorthAWrite) {
+  FakeCold cold;
+  WriteBackQueue queue(&cold, kBytes, 100, absl::InfiniteDuration());
+  for (int64_t key = 0; key < 50; ++key) ASSERT_TRUE(queue.Add(key, 0, Bytes(0).data()).ok());
+  cold.WaitForAWrite();
+  ASSERT_TRUE(queue.Drain().ok());
+  EXPECT_EQ(cold.steps().size(), 50u);
+  EXPECT_EQ(cold.writes(), 1);
 }
 
 TEST(WriteBackQueueTest, AFullQueueWaitsForTheDisk) {
