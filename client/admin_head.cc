@@ -24,10 +24,7 @@ absl::StatusOr<std::unique_ptr<AdminHead>> AdminHead::Open(const std::vector<std
   if (!heads.ok()) return heads.status();
   absl::StatusOr<HeadSummary> head = ChooseHead(*heads, name);
   if (!head.ok()) return head.status();
-  if (static_cast<int>(head->shards.size()) != head->shard_count) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("head ", head->spec.name, " has ", head->shard_count, " shards; --shards names ", head->shards.size(), " of them"));
-  }
+  if (absl::Status status = CheckAllShards(*head); !status.ok()) return status;
   return std::unique_ptr<AdminHead>(new AdminHead(*std::move(head), timeout));
 }
 

@@ -22,6 +22,7 @@
 #include "absl/types/optional.h"
 #include "client/admin_head.h"
 #include "client/file_util.h"
+#include "client/head_source.h"
 #include "client/identity_catalogue.h"
 #include "client/row_file.h"
 #include "client/shard_calls.h"
@@ -38,60 +39,22 @@ constexpr int64_t kNormRows = 4096;
 // Below this a row has no direction, as in a step.
 constexpr double kLeastNorm = 1e-12;
 
-// The part of a head that one shard has.
-struct Part {
-  HeadSpec spec;
-  int shard_index = 0;
-  int shard_count = 0;
-  int64_t committed_steps = 0;
-  std::string address;
-};
-
-// What the shards say, by index. Their numbers of classes may differ: a grow may have been broken off.
-absl::StatusOr<std::vector<Part>> FindParts(const GrowOptions& options, const CallPolicy& policy) {
-  if (options.shards.empty()) return absl::InvalidArgumentError("no shard address; write host:port,host:port");
-  std::deque<ShardClient> shards;
-  for (const std::string& address : options.shards) shards.emplace_back(static_cast<int>(shards.size()), address);
-  ShardCalls<v1::ListHeadsRequest, v1::ListHeadsResponse> calls(
-      [](ShardClient& shard, grpc::ClientContext* rpc, const v1::ListHeadsRequest* request, v1::ListHeadsResponse* response,
-         PendingCalls::Done done) { shard.centers().async()->ListHeads(rpc, request, response, std::move(done)); },
-      policy);
-  const v1::ListHeadsRequest request;
-  for (ShardClient& shard : shards) calls.Start(&shard, &request);
-  if (absl::Status status = calls.Wait(); !status.ok()) return status;
-  std::vector<Part> parts;
-  for (size_t i = 0; i < calls.size(); ++i) {
-    std::vector<std::string> names;
-    for (const v1::HeadInfo& info : calls.response(i).heads()) {
-      names.push_back(info.head().name());
-      if (!options.head.empty() && info.head().name() != options.head) continue;
-      const absl::StatusOr<HeadSpec> spec = ParseHeadSpec(info.head());
-      if (!spec.ok()) return Annotate(spec.status(), options.shards[i]);
-      parts.push_back({*spec, info.shard_index(), info.shard_count(), info.committed_steps(), options.shards[i]});
-    }
-    if (parts.size() != i + 1) {
-      return absl::NotFoundError(
-          absl::StrCat(options.shards[i], ": ", names.size(), " heads are there",
-                       options.head.empty() ? "; choose one with --head" : absl::StrCat(", none is ", options.head)));
-    }
+// What the shards say. Their numbers of classes may differ: a grow may have been broken off.
+absl::StatusOr<HeadSummary> FindHead(const GrowOptions& options) {
+  const absl::StatusOr<std::unique_ptr<HeadSource>> source = OpenShardSource(options.shards, options.timeout, ClassCounts::kMayDiffer);
+  if (!source.ok()) return source.status();
+  const absl::StatusOr<std::vector<HeadSummary>> heads = (*source)->Heads();
+  if (!heads.ok()) return heads.status();
+  absl::StatusOr<HeadSummary> head = ChooseHead(*heads, options.head);
+  if (!head.ok()) return head;
+  if (absl::Status status = CheckAllShards(*head); !status.ok()) return status;
+  const HeadSummary::Shard& first = head->shards.front();
+  for (const HeadSummary::Shard& shard : head->shards) {
+    if (shard.committed_steps == first.committed_steps) continue;
+    return absl::FailedPreconditionError(absl::StrCat(shard.address, ": head ", head->spec.name, " is at step ", shard.committed_steps,
+                                                      "; ", first.address, " has it at ", first.committed_steps));
   }
-  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.shard_index < b.shard_index; });
-  const Part& first = parts.front();
-  for (size_t k = 0; k < parts.size(); ++k) {
-    const Part& part = parts[k];
-    if (part.shard_index != static_cast<int>(k) || part.shard_count != static_cast<int>(parts.size())) {
-      return absl::InvalidArgumentError(absl::StrCat(part.address, ": is shard ", part.shard_index, " of ", part.shard_count, " of head ",
-                                                     part.spec.name, "; --shards must name each of them once"));
-    }
-    HeadSpec of_first = first.spec;
-    of_first.class_count = part.spec.class_count;
-    if (absl::Status status = CheckSame(of_first, first.address, part.spec, part.address); !status.ok()) return status;
-    if (part.committed_steps != first.committed_steps) {
-      return absl::FailedPreconditionError(absl::StrCat(part.address, ": head ", part.spec.name, " is at step ", part.committed_steps, "; ",
-                                                        first.address, " has it at ", first.committed_steps));
-    }
-  }
-  return parts;
+  return head;
 }
 
 // The catalogue with the new names behind the old ones.
@@ -129,24 +92,24 @@ struct Counts {
 };
 
 // Names take the ids that follow those of the catalogue, first the ones that the head has spare.
-absl::StatusOr<Counts> ChooseCounts(const GrowOptions& options, const std::vector<Part>& parts, const absl::optional<Names>& names) {
+absl::StatusOr<Counts> ChooseCounts(const GrowOptions& options, const HeadSummary& head, const absl::optional<Names>& names) {
   Counts counts;
   counts.after = names.has_value() ? names->catalogue.size() : options.class_count;
-  const bool all_spare = names.has_value() && std::all_of(parts.begin(), parts.end(), [&](const Part& part) {
-                           return part.spec.class_count == parts.front().spec.class_count && part.spec.class_count >= counts.after;
+  const bool all_spare = names.has_value() && std::all_of(head.shards.begin(), head.shards.end(), [&](const HeadSummary::Shard& shard) {
+                           return shard.class_count == head.shards.front().class_count && shard.class_count >= counts.after;
                          });
-  if (all_spare) counts.after = parts.front().spec.class_count;
+  if (all_spare) counts.after = head.shards.front().class_count;
   counts.before = counts.after;
-  for (const Part& part : parts) {
-    const int64_t found = part.spec.class_count;
+  for (const HeadSummary::Shard& shard : head.shards) {
+    const int64_t found = shard.class_count;
     if (names.has_value() && found < names->old_count) {
-      return absl::FailedPreconditionError(absl::StrCat(options.catalogue_path, ": ", names->old_count, " names; head ", part.spec.name,
+      return absl::FailedPreconditionError(absl::StrCat(options.catalogue_path, ": ", names->old_count, " names; head ", head.spec.name,
                                                         " has ", found, " classes: it is another head's catalogue"));
     }
     if (found == counts.after) continue;
     if (found > counts.after || (counts.before != counts.after && counts.before != found)) {
       return absl::FailedPreconditionError(
-          absl::StrCat(part.address, ": head ", part.spec.name, " has ", found, " classes; it cannot grow ",
+          absl::StrCat(shard.address, ": head ", head.spec.name, " has ", found, " classes; it cannot grow ",
                        counts.before == counts.after ? "" : absl::StrCat("from ", counts.before, " "), "to ", counts.after));
     }
     counts.before = found;
@@ -184,23 +147,24 @@ absl::StatusOr<absl::optional<RowMatrix>> OpenEmbeddings(const GrowOptions& opti
   return absl::optional<RowMatrix>(file->weights);
 }
 
-absl::Status CallGrow(const std::vector<Part>& parts, const Counts& counts, bool check_only, const CallPolicy& policy) {
+absl::Status CallGrow(const HeadSummary& head, const Counts& counts, bool check_only, const CallPolicy& policy) {
+  HeadSpec before = head.spec;
+  before.class_count = counts.before;
   std::deque<ShardClient> shards;
-  std::vector<v1::GrowHeadRequest> requests(parts.size());
+  std::vector<v1::GrowHeadRequest> requests(head.shards.size());
   ShardCalls<v1::GrowHeadRequest, v1::GrowHeadResponse> calls(
       [](ShardClient& shard, grpc::ClientContext* rpc, const v1::GrowHeadRequest* request, v1::GrowHeadResponse* response,
          PendingCalls::Done done) { shard.admin().async()->GrowHead(rpc, request, response, std::move(done)); },
       policy);
-  for (size_t k = 0; k < parts.size(); ++k) {
-    HeadSpec before = parts[k].spec;
-    before.class_count = counts.before;
+  for (size_t k = 0; k < requests.size(); ++k) {
+    const HeadSummary::Shard& shard = head.shards[k];
     *requests[k].mutable_head() = ToProto(before);
-    requests[k].set_shard_index(parts[k].shard_index);
-    requests[k].set_shard_count(parts[k].shard_count);
+    requests[k].set_shard_index(shard.index);
+    requests[k].set_shard_count(head.shard_count);
     requests[k].set_class_count(counts.after);
-    requests[k].set_committed_steps(parts[k].committed_steps);
+    requests[k].set_committed_steps(shard.committed_steps);
     requests[k].set_check_only(check_only);
-    shards.emplace_back(parts[k].shard_index, parts[k].address);
+    shards.emplace_back(shard.index, shard.address);
     calls.Start(&shards.back(), &requests[k]);
   }
   return calls.Wait();
@@ -265,11 +229,11 @@ absl::Status GrowHead(const GrowOptions& options, std::ostream& out) {
   policy.lost_code = absl::StatusCode::kUnavailable;
   const absl::StatusOr<absl::optional<Names>> names = ReadNames(options);
   if (!names.ok()) return names.status();
-  const absl::StatusOr<std::vector<Part>> parts = FindParts(options, policy);
-  if (!parts.ok()) return parts.status();
-  const absl::StatusOr<Counts> counts = ChooseCounts(options, *parts, *names);
+  const absl::StatusOr<HeadSummary> found = FindHead(options);
+  if (!found.ok()) return found.status();
+  const absl::StatusOr<Counts> counts = ChooseCounts(options, *found, *names);
   if (!counts.ok()) return counts.status();
-  const HeadSpec& spec = parts->front().spec;
+  const HeadSpec& spec = found->spec;
   // A repeat finds the shards grown; the names tell by how much, else the rows do.
   int64_t first_new = names->has_value() ? (*names)->old_count : counts->before;
   if (!names->has_value() && first_new == counts->after && !options.embeddings_path.empty()) {
@@ -290,8 +254,8 @@ absl::Status GrowHead(const GrowOptions& options, std::ostream& out) {
   if (names->has_value()) {
     if (absl::Status status = (*names)->catalogue.Save(staged); !status.ok()) return status;
   }
-  if (absl::Status status = CallGrow(*parts, *counts, /*check_only=*/true, policy); !status.ok()) return status;
-  if (absl::Status status = CallGrow(*parts, *counts, /*check_only=*/false, policy); !status.ok()) {
+  if (absl::Status status = CallGrow(*found, *counts, /*check_only=*/true, policy); !status.ok()) return status;
+  if (absl::Status status = CallGrow(*found, *counts, /*check_only=*/false, policy); !status.ok()) {
     return Annotate(status, "grown on some shards only; the same command again completes it");
   }
   std::string rows = "virtual";
@@ -309,8 +273,11 @@ absl::Status GrowHead(const GrowOptions& options, std::ostream& out) {
     if (::rename(staged.c_str(), options.catalogue_path.c_str()) != 0) return ErrnoStatus(errno, options.catalogue_path);
     if (absl::Status status = SyncFolderOf(options.catalogue_path); !status.ok()) return status;
   }
-  out << absl::StrFormat("head %s has %d classes from step %d on: %d new, %s%s\n", spec.name, counts->after, parts->front().committed_steps,
-                         new_classes, rows, names->has_value() ? absl::StrCat("; their names are in ", options.catalogue_path) : "");
+  // Who took another head's catalogue sees it here.
+  const int64_t spare = names->has_value() ? std::min((*names)->catalogue.size(), counts->before) - first_new : 0;
+  out << absl::StrFormat("head %s has %d classes from step %d on: %d new%s, %s%s\n", spec.name, counts->after, found->committed_steps,
+                         new_classes, spare > 0 ? absl::StrCat(" (", spare, " of them it had spare)") : "", rows,
+                         names->has_value() ? absl::StrCat("; their names are in ", options.catalogue_path) : "");
   return absl::OkStatus();
 }
 

@@ -15,4 +15,10 @@ absl::StatusOr<HeadSummary> ChooseHead(const std::vector<HeadSummary>& heads, co
   return absl::NotFoundError(absl::StrCat("there is no head '", name, "'; there is ", known));
 }
 
+absl::Status CheckAllShards(const HeadSummary& head) {
+  if (static_cast<int>(head.shards.size()) == head.shard_count) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("head ", head.spec.name, " has ", head.shard_count, " shards; --shards names ", head.shards.size(), " of them"));
+}
+
 }  // namespace myriad

@@ -20,6 +20,8 @@ struct HeadSummary {
     std::string address;
     int index = 0;
     int64_t row_count = 0;
+    int64_t class_count = 0;  // spec.class_count, unless ClassCounts::kMayDiffer.
+    int64_t committed_steps = 0;
   };
   HeadSpec spec;
   absl::optional<TrainingSpec> training;  // Of its last run; none if it has not been trained.
@@ -53,10 +55,17 @@ absl::StatusOr<HeadSummary> ChooseHead(const std::vector<HeadSummary>& heads, co
 // Errors: as RunFolder::Open. Reading later: NOT_FOUND, DATA_LOSS naming the file.
 absl::StatusOr<std::unique_ptr<HeadSource>> OpenRunFolderSource(const std::string& run_dir);
 
+// OK if every shard of the head was asked. Errors: INVALID_ARGUMENT.
+absl::Status CheckAllShards(const HeadSummary& head);
+
+// Whether shards may say different numbers of classes: those of a grow that was broken off do.
+enum class ClassCounts { kEqual, kMayDiffer };
+
 // `addresses` is host:port of shards in any order; nothing is sent yet. Every call gets `timeout`. Errors: INVALID_ARGUMENT naming an
 // address that is none. Reading later: UNAVAILABLE naming the address that does not answer; FAILED_PRECONDITION: shards that do not belong
 // together; INVALID_ARGUMENT: FetchCenters without all of a head's shards.
-absl::StatusOr<std::unique_ptr<HeadSource>> OpenShardSource(const std::vector<std::string>& addresses, absl::Duration timeout);
+absl::StatusOr<std::unique_ptr<HeadSource>> OpenShardSource(const std::vector<std::string>& addresses, absl::Duration timeout,
+                                                            ClassCounts class_counts = ClassCounts::kEqual);
 
 }  // namespace myriad
 

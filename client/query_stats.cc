@@ -170,7 +170,8 @@ absl::StatusOr<std::vector<HeadFigures>> Fetch(const StatsOptions& options) {
   for (const std::string& address : *addresses) shards.emplace_back(static_cast<int>(shards.size()), address);
   CallPolicy policy;
   policy.deadline = options.query.timeout;
-  policy.shard_wait = options.query.timeout;
+  policy.shard_wait = absl::ZeroDuration();  // Whoever asks may ask again.
+  policy.lost_code = absl::StatusCode::kUnavailable;
   std::vector<ShardClient*> borrowed;
   for (ShardClient& shard : shards) borrowed.push_back(&shard);
   const absl::StatusOr<std::vector<v1::GetStatisticsResponse>> statistics = ReadStatistics(borrowed, policy);

@@ -45,13 +45,6 @@ absl::optional<DataType> DataTypeOf(TensorType type) {
   }
 }
 
-absl::optional<OptimizerKind> KindNamed(absl::string_view name) {
-  for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdamW, OptimizerKind::kAdagrad}) {
-    if (NameOf(kind) == name) return kind;
-  }
-  return absl::nullopt;
-}
-
 std::string ShapeOf(const TensorInfo& info) { return absl::StrCat(TensorTypeName(info.type), " [", absl::StrJoin(info.shape, ", "), "]"); }
 
 absl::Status NoWeights(const std::string& path, const std::string& expected, const std::vector<std::string>& names) {
@@ -96,7 +89,7 @@ absl::StatusOr<RowFile> FromSafetensors(const std::string& path, bool with_slots
     if (!matrix.ok()) return matrix.status();
     file.slots = *std::move(matrix);
     if (const auto optimizer = reader->metadata().find("optimizer"); optimizer != reader->metadata().end()) {
-      file.slots_of = KindNamed(optimizer->second);
+      file.slots_of = OptimizerNamed(optimizer->second);
       if (!file.slots_of.has_value()) {
         return absl::InvalidArgumentError(absl::StrCat(path, ": its slots are of optimizer '", optimizer->second, "', which is not known"));
       }

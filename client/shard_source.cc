@@ -29,7 +29,8 @@ bool IsAddress(const std::string& address) {
 
 class ShardSource : public HeadSource {
  public:
-  ShardSource(const std::vector<std::string>& addresses, absl::Duration timeout) : timeout_(timeout) {
+  ShardSource(const std::vector<std::string>& addresses, absl::Duration timeout, ClassCounts class_counts)
+      : timeout_(timeout), class_counts_(class_counts) {
     for (const std::string& address : addresses) {
       shards_.push_back(std::make_unique<ShardClient>(static_cast<int>(shards_.size()), address));
     }
@@ -63,10 +64,7 @@ class ShardSource : public HeadSource {
 
  private:
   absl::StatusOr<std::vector<Center>> Fetch(const HeadSummary& head, absl::Span<const int64_t> class_ids) const {
-    if (static_cast<int>(head.shards.size()) != head.shard_count) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("head ", head.spec.name, " has ", head.shard_count, " shards; --shards names ", head.shards.size(), " of them"));
-    }
+    if (absl::Status status = CheckAllShards(head); !status.ok()) return status;
     // By their place in the head, not in the command.
     std::deque<ShardClient> clients;
     for (const HeadSummary::Shard& shard : head.shards) clients.emplace_back(shard.index, shard.address);
@@ -102,7 +100,7 @@ class ShardSource : public HeadSource {
   }
 
   // Adds what one shard says to what is known of the head.
-  static absl::Status Add(const std::string& address, const v1::HeadInfo& info, std::map<std::string, HeadSummary>* heads) {
+  absl::Status Add(const std::string& address, const v1::HeadInfo& info, std::map<std::string, HeadSummary>* heads) const {
     const absl::StatusOr<HeadSpec> spec = ParseHeadSpec(info.head());
     if (!spec.ok()) return spec.status();
     const auto [found, is_new] = heads->try_emplace(spec->name);
@@ -113,7 +111,9 @@ class ShardSource : public HeadSource {
       head.committed_steps = info.committed_steps();
     } else {
       const std::string& first = head.shards.front().address;
-      if (absl::Status status = CheckSame(head.spec, first, *spec, address); !status.ok()) return status;
+      HeadSpec expected = head.spec;
+      if (class_counts_ == ClassCounts::kMayDiffer) expected.class_count = spec->class_count;
+      if (absl::Status status = CheckSame(expected, first, *spec, address); !status.ok()) return status;
       if (head.shard_count != info.shard_count()) {
         return absl::FailedPreconditionError(
             absl::StrCat("it belongs to ", info.shard_count(), " shards of head ", spec->name, ", ", first, " to ", head.shard_count));
@@ -132,22 +132,24 @@ class ShardSource : public HeadSource {
     head.incarnation = std::max(head.incarnation, info.incarnation());
     head.committed_steps = std::min(head.committed_steps, info.committed_steps());
     head.row_count += info.row_count();
-    head.shards.push_back({address, info.shard_index(), info.row_count()});
+    head.shards.push_back({address, info.shard_index(), info.row_count(), spec->class_count, info.committed_steps()});
     return absl::OkStatus();
   }
 
   std::vector<std::unique_ptr<ShardClient>> shards_;
   const absl::Duration timeout_;
+  const ClassCounts class_counts_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HeadSource>> OpenShardSource(const std::vector<std::string>& addresses, absl::Duration timeout) {
+absl::StatusOr<std::unique_ptr<HeadSource>> OpenShardSource(const std::vector<std::string>& addresses, absl::Duration timeout,
+                                                            ClassCounts class_counts) {
   if (addresses.empty()) return absl::InvalidArgumentError("no shard address; write host:port,host:port");
   for (const std::string& address : addresses) {
     if (!IsAddress(address)) return absl::InvalidArgumentError(absl::StrCat("'", address, "' is no shard address; write host:port"));
   }
-  return std::unique_ptr<HeadSource>(std::make_unique<ShardSource>(addresses, timeout));
+  return std::unique_ptr<HeadSource>(std::make_unique<ShardSource>(addresses, timeout, class_counts));
 }
 
 }  // namespace myriad

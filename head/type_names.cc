@@ -20,4 +20,11 @@ absl::string_view NameOf(OptimizerKind kind) {
   return "";
 }
 
+absl::optional<OptimizerKind> OptimizerNamed(absl::string_view name) {
+  for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdamW, OptimizerKind::kAdagrad}) {
+    if (NameOf(kind) == name) return kind;
+  }
+  return absl::nullopt;
+}
+
 }  // namespace myriad

@@ -2,6 +2,7 @@
 #define MYRIAD_HEAD_TYPE_NAMES_H_
 
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "head/head_spec.h"
 
 namespace myriad {
@@ -9,6 +10,8 @@ namespace myriad {
 // The words for them in output, flags and files: "float32", "bfloat16", "float16"; "sgd", "adamw", "adagrad".
 absl::string_view NameOf(DataType dtype);
 absl::string_view NameOf(OptimizerKind kind);
+// The optimizer of that name, or none.
+absl::optional<OptimizerKind> OptimizerNamed(absl::string_view name);
 
 }  // namespace myriad
 

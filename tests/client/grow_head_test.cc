@@ -223,10 +223,10 @@ TEST_F(GrowHeadTest, NamesTakeSpareClassesFirst) {
   options.identities_path = dir_.File("one");
   options.catalogue_path = dir_.File("identities.tsv");
   ASSERT_TRUE(Run(options).ok()) << Run(options);
-  EXPECT_THAT(out_.str(), StartsWith("head faces has 5000 classes from step 2 on: 1 new, virtual; their names are in "));
+  EXPECT_THAT(out_.str(), StartsWith("head faces has 5000 classes from step 2 on: 1 new (1 of them it had spare), virtual; their names are in "));
   options.identities_path = dir_.File("more");
   ASSERT_TRUE(Run(options).ok()) << Run(options);
-  EXPECT_THAT(out_.str(), StartsWith("head faces has 5001 classes from step 2 on: 2 new, virtual"));
+  EXPECT_THAT(out_.str(), StartsWith("head faces has 5001 classes from step 2 on: 2 new (1 of them it had spare), virtual"));
   EXPECT_EQ(ReadText(dir_.File("identities.tsv")), names + "zoe\nyan\nxin\n");
   EXPECT_EQ(Rows(Connect(shards_, 5001).get()), rows_);
 }
@@ -348,8 +348,8 @@ TEST_F(GrowHeadTest, NothingChangesWhereAnythingIsWrong) {
       {named("there"), "there:2: identity name 'b' is already that of class 1"},
       {embedded(5003, "two.safetensors"), "2 rows of 6 numbers; there are 3 new classes of 6"},
       {embedded(5002, "zero.safetensors"), "zero.safetensors: row 1: its norm is 0"},
-      {one_shard, "is shard 0 of 2"},
-      {other_head, "none is fases"},
+      {one_shard, "head faces has 2 shards; --shards names 1 of them"},
+      {other_head, "there is no head 'fases'; there is faces"},
   };
   for (const Case& wrong : cases) {
     SCOPED_TRACE(wrong.message);

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "client/run_shards.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/server/shard_cluster.h"
@@ -110,6 +111,26 @@ TEST_F(QueryStatsTest, TextNamesEachShard) {
   std::ostringstream out;
   ASSERT_TRUE(QueryStats(options_, out).ok());
   for (const std::string& address : cluster_->addresses()) EXPECT_THAT(out.str(), HasSubstr("head faces on " + address));
+}
+
+TEST_F(QueryStatsTest, ARunThatGoesOnIsAskedByItsFolder) {
+  options_.query.shards.clear();
+  options_.query.run_dir = dir_.path();
+  std::ostringstream out;
+  EXPECT_EQ(QueryStats(options_, out).code(), absl::StatusCode::kFailedPrecondition) << "no run goes on";
+  const auto run = RunShards::Announce(dir_.path(), cluster_->addresses());
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_TRUE(QueryStats(options_, out).ok());
+  EXPECT_THAT(out.str(), HasSubstr("head faces on " + cluster_->addresses()[1]));
+}
+
+TEST_F(QueryStatsTest, AServerThatIsGoneIsToldAtOnce) {
+  options_.query.timeout = absl::Hours(1);
+  cluster_->Stop(1);
+  std::ostringstream out;
+  const absl::Status status = QueryStats(options_, out);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(cluster_->addresses()[1] + "): cannot be reached"));
 }
 
 TEST_F(QueryStatsTest, WrongCallsSayWhatIsWrong) {

@@ -70,6 +70,12 @@ class RunStoreTest(unittest.TestCase):
         self.myriad("admin", "export", "--store", FOLDER / "seeded", "--out", FOLDER / "again", "--slots")
         self.assertEqual(rows_of(FOLDER / "again"), rows)
 
+        # A run of the same job goes on from them, at the step that the head stands at.
+        next_run = local_run.Run(MYRIAD, "--config", job, "--run-dir", FOLDER / "next", "--set", f'local.store="{FOLDER}/seeded"', "--set",
+                                 "local.shards=1", "--set", "training.steps=2")
+        self.assertEqual(next_run.finish(timeout=300), 0, next_run.errors)
+        self.assertIn("committed_steps: 2\n", (FOLDER / "next/head/made/head.textproto").read_text())
+
         # What grew stays grown: the servers were stopped in order.
         self.assertIn("head made has 40 classes", self.myriad("admin", "grow", "--store", store, "--classes", "40"))
         self.assertIn("head made has 41 classes", self.myriad("admin", "grow", "--store", store, "--classes", "41", "--memory", "1GiB"))

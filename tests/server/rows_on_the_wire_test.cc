@@ -89,6 +89,32 @@ TEST_F(RowsOnTheWireTest, GivenRowsThatCannotBeAreRefused) {
   ExpectCommits(0);
 }
 
+// What the head's types cannot hold, or no optimizer could have summed up, is not stored as something else.
+TEST_F(RowsOnTheWireTest, GivenNumbersThatNoRowOfTheHeadCanHaveAreRefused) {
+  Start(1, 1);
+  v1::OpenHeadRequest open = MakeOpen("half", kClasses, kDim, {cluster_->addresses()[0]}, 0, 1);
+  open.mutable_head()->set_weight_dtype(v1::DATA_TYPE_FLOAT16);
+  open.mutable_head()->mutable_adagrad_slots();
+  open.mutable_training()->mutable_adagrad();
+  ASSERT_TRUE(stubs_[0]->Open(open).ok()) << stubs_[0]->Open(open).status();
+  const std::vector<float> ones(2 * kDim, 1.0f);
+  std::vector<float> large = ones, negative = ones, absent = ones;
+  large[kDim] = -7e4f;
+  negative[2 * kDim - 1] = -1.0f;
+  absent[0] = NAN;
+  const auto write = [&](const std::vector<float>& weights, const std::vector<float>& slots) {
+    v1::WriteRowsRequest request = WriteOf({1, 2}, weights);
+    request.set_head("half");
+    *request.mutable_slots() = PackMatrix(slots, 2, kDim);
+    return stubs_[0]->Write(request);
+  };
+  EXPECT_EQ(write(large, ones), absl::InvalidArgumentError("class 2: number 0 is -70000; float16 holds 65504 at most"));
+  EXPECT_EQ(write(absent, ones), absl::InvalidArgumentError("class 1: number 0 is not finite"));
+  EXPECT_EQ(write(ones, negative).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(stubs_[0]->Info("half")->row_count(), 0) << "all or nothing";
+  EXPECT_TRUE(write(ones, ones).ok());
+}
+
 TEST_F(RowsOnTheWireTest, GivenRowsOfAnotherShardAreRefused) {
   Start(2, 1);
   std::vector<int64_t> all(kClasses);
