@@ -223,7 +223,8 @@ TEST_F(GrowHeadTest, NamesTakeSpareClassesFirst) {
   options.identities_path = dir_.File("one");
   options.catalogue_path = dir_.File("identities.tsv");
   ASSERT_TRUE(Run(options).ok()) << Run(options);
-  EXPECT_THAT(out_.str(), StartsWith("head faces has 5000 classes from step 2 on: 1 new (1 of them it had spare), virtual; their names are in "));
+  EXPECT_THAT(out_.str(),
+              StartsWith("head faces has 5000 classes from step 2 on: 1 new (1 of them it had spare), virtual; their names are in "));
   options.identities_path = dir_.File("more");
   ASSERT_TRUE(Run(options).ok()) << Run(options);
   EXPECT_THAT(out_.str(), StartsWith("head faces has 5001 classes from step 2 on: 2 new (1 of them it had spare), virtual"));
