@@ -1,6 +1,7 @@
 #ifndef MYRIAD_HEAD_VIRTUAL_ROWS_H_
 #define MYRIAD_HEAD_VIRTUAL_ROWS_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "head/head_spec.h"
@@ -12,6 +13,8 @@ namespace myriad {
 // storing it would. The same on every machine, build and thread count.
 // Writes head.embedding_dim floats to `out`. Thread-safe, no allocation.
 void FillVirtualRow(const HeadSpec& head, int64_t class_id, float* out);
+// The same as it is stored: embedding_dim numbers of weight_dtype. Requires: `stored` aligned for one.
+void StoreVirtualRow(const HeadSpec& head, int64_t class_id, std::byte* stored);
 
 }  // namespace myriad
 

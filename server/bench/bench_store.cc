@@ -27,13 +27,12 @@
 #include "server/store/io_pool.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
+#include "server/store/write_back_queue.h"
 #include "version.h"
 
 namespace myriad {
 namespace {
 
-// As the write-back queue hands them over.
-constexpr int64_t kWriteBytes = 16 << 20;
 constexpr int64_t kSequentialBytes = int64_t{1} << 30;
 constexpr absl::Duration kQuiet = absl::Milliseconds(300);
 
@@ -257,7 +256,7 @@ class StoreBench {
 
   // As the queue does.
   absl::Status WriteBatches(absl::Span<const ColdStore::Record> records) {
-    const int64_t batch = std::max<int64_t>(1, kWriteBytes / codec_.record_bytes());
+    const int64_t batch = std::max<int64_t>(1, kWriteBackBatchBytes / codec_.record_bytes());
     for (size_t begin = 0; begin < records.size(); begin += batch) {
       if (absl::Status status = store_->Write(records.subspan(begin, batch)); !status.ok()) return status;
     }

@@ -10,10 +10,12 @@
 
 namespace myriad {
 
-// Bytes of one part whose records lie together: large enough for a disk to be as fast as it gets when several are under way.
+// Most bytes of one part whose records lie together: large enough for a disk to be as fast as it gets when several are under way.
 constexpr int64_t kColdRangeBytes = 256 << 10;
-// Records that lie apart and are asked for in one part.
-constexpr int64_t kColdPointsAtOnce = 8;
+// Records of one part: those that lie together, as many as RocksDB reads at a time, and few enough for a partition to keep a disk busy; and
+// those that lie apart.
+constexpr int64_t kColdRecordsTogether = 32;
+constexpr int64_t kColdRecordsApart = 8;
 
 // Targets [begin, end) that one thread reads at a time.
 struct ColdReadPart {
@@ -23,8 +25,8 @@ struct ColdReadPart {
 };
 
 // Splits a read into parts. Neighbours whose keys follow each other closely enough for what lies between to cost less than another access
-// lie together; with `join` false, none do. Requires: keys strictly increasing.
-std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, bool join);
+// lie together, up to `most_together` of them and kColdRangeBytes; with 0, none do. Requires: keys strictly increasing.
+std::vector<ColdReadPart> PlanColdRead(absl::Span<const ColdStore::Target> targets, int64_t value_bytes, int64_t most_together);
 
 }  // namespace myriad
 

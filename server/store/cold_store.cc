@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <deque>
 #include <future>
 #include <limits>
 #include <optional>
@@ -44,10 +45,9 @@ constexpr size_t kVerifyRanges = 64;
 constexpr size_t kStampsAtOnce = 4096;
 // Records of one write batch.
 constexpr size_t kBatch = 512;
-// Of one MultiGet: as many as RocksDB reads at a time.
-constexpr int64_t kMostAtOnce = 32;
-// Parts of Ingest()'s run on their way at a time.
-constexpr int64_t kChunkBytes = 16 << 20;
+// Parts of a run on their way at a time: while one is put into the store, others are built into files.
+constexpr int64_t kChunkBytes = 16 << 20;  // Of Ingest().
+constexpr int64_t kPieceBytes = 8 << 20;   // Of Write(), at least.
 constexpr int kChunks = 3;
 // How long a writer waits for news of compactions before it looks for itself.
 constexpr absl::Duration kLookAgain = absl::Milliseconds(50);
@@ -125,7 +125,7 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Read(absl::Span<Target> targets) override {
-    const std::vector<ColdReadPart> parts = PlanColdRead(targets, value_bytes_, options_.tuning.together != ColdReadBy::kGet);
+    const std::vector<ColdReadPart> parts = PlanColdRead(targets, value_bytes_, MostTogether());
     std::vector<absl::Status> statuses(parts.size());
     pool_.Run(parts.size(), [&](int64_t i) {
       const absl::Span<Target> part = targets.subspan(parts[i].begin, parts[i].end - parts[i].begin);
@@ -139,7 +139,7 @@ class RocksColdStore : public ColdStore {
 
   absl::Status Write(absl::Span<const Record> records) override {
     const ColdWritePlan plan = PlanColdWrite(records, value_bytes_, options_.tuning.run_bytes, kMemtableBytes);
-    absl::Status status = WriteRun(plan.run, ColdStoreRuns::Kind::kPartitions);
+    absl::Status status = WritePartitions(plan.run);
     if (status.ok()) {
       status = plan.scattered_as_run ? WriteRun(plan.scattered, ColdStoreRuns::Kind::kScattered) : WriteToMemtables(plan.scattered);
     }
@@ -348,6 +348,15 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
+  int64_t MostTogether() const {
+    switch (options_.tuning.together) {
+      case ColdReadBy::kMultiGet: return kColdRecordsTogether;
+      case ColdReadBy::kIterator: return kColdRangeBytes;
+      case ColdReadBy::kGet: break;
+    }
+    return 0;
+  }
+
   absl::Status ReadPart(ColdReadBy by, absl::Span<Target> targets) const {
     switch (by) {
       case ColdReadBy::kMultiGet: return ReadArray(targets);
@@ -370,24 +379,19 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
+  // Requires: at most kColdRecordsTogether.
   absl::Status ReadArray(absl::Span<Target> targets) const {
-    char keys[kMostAtOnce][kColdKeyBytes];
-    rocksdb::Slice slices[kMostAtOnce];
-    rocksdb::PinnableSlice values[kMostAtOnce];
-    rocksdb::Status statuses[kMostAtOnce];
-    // What is read at once stays in memory until it has been copied.
-    const size_t most = std::clamp<int64_t>(kColdRangeBytes / value_bytes_, 1, kMostAtOnce);
-    for (size_t begin = 0; begin < targets.size(); begin += most) {
-      const absl::Span<Target> some = targets.subspan(begin, most);
-      for (size_t i = 0; i < some.size(); ++i) {
-        EncodeColdKey(some[i].key, keys[i]);
-        slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
-        values[i].Reset();
-      }
-      db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), some.size(), slices, values, statuses, /*sorted_input=*/true);
-      for (size_t i = 0; i < some.size(); ++i) {
-        if (absl::Status delivered = Deliver(statuses[i], values[i], &some[i]); !delivered.ok()) return delivered;
-      }
+    char keys[kColdRecordsTogether][kColdKeyBytes];
+    rocksdb::Slice slices[kColdRecordsTogether];
+    rocksdb::PinnableSlice values[kColdRecordsTogether];
+    rocksdb::Status statuses[kColdRecordsTogether];
+    for (size_t i = 0; i < targets.size(); ++i) {
+      EncodeColdKey(targets[i].key, keys[i]);
+      slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
+    }
+    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (absl::Status delivered = Deliver(statuses[i], values[i], &targets[i]); !delivered.ok()) return delivered;
     }
     return absl::OkStatus();
   }
@@ -446,6 +450,28 @@ class RocksColdStore : public ColdStore {
     }
     bounds.push_back(std::numeric_limits<uint64_t>::max());
     return bounds;
+  }
+
+  // Requires: in order of keys.
+  absl::Status WritePartitions(absl::Span<const Record* const> records) {
+    std::deque<std::future<absl::Status>> under_way;
+    absl::Status status;
+    const auto await_oldest = [&] {
+      status.Update(under_way.front().get());
+      under_way.pop_front();
+    };
+    const size_t least = std::max<int64_t>(1, kPieceBytes / value_bytes_);
+    while (!records.empty() && status.ok()) {
+      size_t end = std::min(least, records.size());
+      while (end < records.size() && records[end]->key >> kRowKeyIndexBits == records[end - 1]->key >> kRowKeyIndexBits) ++end;
+      if (end == records.size() && under_way.empty()) return WriteRun(records, ColdStoreRuns::Kind::kPartitions);
+      if (under_way.size() == kChunks) await_oldest();
+      under_way.push_back(
+          std::async(std::launch::async, [this, piece = records.first(end)] { return WriteRun(piece, ColdStoreRuns::Kind::kPartitions); }));
+      records.remove_prefix(end);
+    }
+    while (!under_way.empty()) await_oldest();
+    return status;
   }
 
   // Requires: in order of keys.

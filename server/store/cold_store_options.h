@@ -22,7 +22,7 @@ constexpr int kNewestFilesToCompact = 64;
 constexpr int64_t kMemtableBytes = 8 << 20;
 constexpr int kMemtables = 2;
 constexpr int64_t kCompactionReadAhead = 128 << 10;
-constexpr int64_t kTableWriteBuffer = 1 << 20;
+constexpr int64_t kTableWriteBuffer = 256 << 10;
 constexpr int kFilterBitsPerRecord = 10;
 
 // RocksDB's options for records; `env`, listeners and direct I/O are the caller's to set.

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
-#include <memory>
 
 #include "head/counter_random.h"
 #include "head/stored_numbers.h"
@@ -76,21 +74,8 @@ void RowCodec::EncodeNearest(const float* weights, const float* slots, std::byte
 }
 
 void RowCodec::EncodeVirtual(int64_t class_id, std::byte* record) const {
-  if (head_.weight_dtype == DataType::kFloat32) {
-    FillVirtualRow(head_, class_id, reinterpret_cast<float*>(record));
-    std::memset(record + weight_bytes_, 0, record_bytes_ - weight_bytes_);
-    return;
-  }
-  float weights[1 << 10];
-  // A row longer than the buffer is made whole: its numbers follow from one stream.
-  std::unique_ptr<float[]> long_row;
-  float* row = weights;
-  if (head_.embedding_dim > static_cast<int>(std::size(weights))) {
-    long_row = std::make_unique<float[]>(head_.embedding_dim);
-    row = long_row.get();
-  }
-  FillVirtualRow(head_, class_id, row);
-  EncodeNearest(row, nullptr, record);
+  StoreVirtualRow(head_, class_id, record);
+  std::memset(record + weight_bytes_, 0, record_bytes_ - weight_bytes_);
 }
 
 }  // namespace myriad

@@ -10,8 +10,6 @@
 namespace myriad {
 namespace {
 
-// Of one ColdStore::Write(): many are written as one sorted run, and those behind wait for no more than these.
-constexpr int64_t kBatchBytes = 16 << 20;
 // Between two tries at what the disk refuses.
 constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
@@ -22,7 +20,7 @@ WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t ca
       record_bytes_(record_bytes),
       capacity_(capacity),
       gather_(gather),
-      batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / record_bytes, capacity / 2))),
+      batch_records_(std::max<int64_t>(1, std::min(kWriteBackBatchBytes / record_bytes, capacity / 2))),
       bytes_(new std::byte[record_bytes * capacity]),
       slots_(capacity) {
   free_.reserve(capacity);

@@ -19,6 +19,9 @@
 
 namespace myriad {
 
+// Of one ColdStore::Write(), at most: whole partitions are written as one sorted run.
+constexpr int64_t kWriteBackBatchBytes = 32 << 20;
+
 // Changed rows on their way from the slab to the disk: a thread of its own writes them in batches sorted by key. A row is here until the
 // cold store has it, so between the slab, the queue and the disk a row that exists is always found. What the disk refuses stays here and is
 // tried again until it is taken. Thread-safe.

@@ -29,7 +29,9 @@ TEST(ColdReadPlanTest, EveryTargetIsInOnePart) {
     }
     const std::vector<ColdStore::Target> targets = TargetsAt(keys);
     int64_t end = 0;
-    for (const ColdReadPart& part : PlanColdRead(targets, value_bytes, /*join=*/seed % 4 != 0)) {
+    for (const ColdReadPart& part : PlanColdRead(targets, value_bytes, /*most_together=*/seed % 4 == 0 ? 0
+                                                                       : seed % 4 == 1                 ? 1000
+                                                                                                       : kColdRecordsTogether)) {
       ASSERT_EQ(part.begin, end);
       ASSERT_GT(part.end, part.begin);
       end = part.end;
@@ -37,8 +39,9 @@ TEST(ColdReadPlanTest, EveryTargetIsInOnePart) {
         // What is read, wanted or not, is bounded.
         EXPECT_LE(static_cast<int64_t>(keys[part.end - 1] - keys[part.begin] + 1) * value_bytes, kColdRangeBytes + value_bytes);
         EXPECT_NE(seed % 4, 0);
+        EXPECT_LE(part.end - part.begin, seed % 4 == 1 ? 1000 : kColdRecordsTogether);
       } else {
-        EXPECT_LE(part.end - part.begin, kColdPointsAtOnce);
+        EXPECT_LE(part.end - part.begin, kColdRecordsApart);
       }
     }
     EXPECT_EQ(end, static_cast<int64_t>(keys.size()));
@@ -49,10 +52,10 @@ TEST(ColdReadPlanTest, APartitionIsReadInRangesAndScatteredRowsOneByOne) {
   std::vector<uint64_t> together, apart;
   for (uint64_t i = 0; i < 2441; ++i) together.push_back(uint64_t{7} << 40 | i);
   for (uint64_t i = 0; i < 2441; ++i) apart.push_back(i * 600);
-  for (const ColdReadPart& part : PlanColdRead(TargetsAt(together), 2064, true)) {
-    EXPECT_TRUE(part.together || part.end == 2441) << part.begin;
+  for (const ColdReadPart& part : PlanColdRead(TargetsAt(together), 2064, kColdRecordsTogether)) {
+    EXPECT_TRUE(part.together || part.begin >= 2441 / kColdRecordsTogether * kColdRecordsTogether) << part.begin;
   }
-  for (const ColdReadPart& part : PlanColdRead(TargetsAt(apart), 2064, true)) EXPECT_FALSE(part.together);
+  for (const ColdReadPart& part : PlanColdRead(TargetsAt(apart), 2064, kColdRecordsTogether)) EXPECT_FALSE(part.together);
 }
 
 }  // namespace
