@@ -119,6 +119,7 @@ class RocksColdStore : public ColdStore {
     }
     if (!status.ok()) return FromRocks(status, options_.folder);
     db_.reset(db);
+    if (status = ColdStoreRuns::RemoveLeftovers(env_.get(), options_.folder); !status.ok()) return FromRocks(status, options_.folder);
     if (absl::Status size = CheckSize(); !size.ok()) return size;
     runs_.emplace(db, rocks, &pool_, options_.folder, value_bytes_);
     return absl::OkStatus();

@@ -2,15 +2,17 @@
 
 #include <utility>
 
-#include <rocksdb/env.h>
 #include <rocksdb/sst_file_writer.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/store/cold_record.h"
 #include "server/store/cold_store_options.h"
 
 namespace myriad {
 namespace {
+
+constexpr char kFilePrefix[] = "run-";
 
 // Where a run is cut into files, as compactions cut theirs: the first record of each, and the end.
 std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes, bool by_partition) {
@@ -29,8 +31,21 @@ std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes, b
 
 }  // namespace
 
-ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, std::string folder, int64_t value_bytes)
-    : db_(db), options_(options), pool_(pool), folder_(std::move(folder)), value_bytes_(value_bytes) {}
+ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, const std::string& folder, int64_t value_bytes)
+    : db_(db), options_(options), pool_(pool), value_bytes_(value_bytes) {
+  std::string session;
+  db->GetDbSessionId(session).PermitUncheckedError();  // Never fails.
+  prefix_ = absl::StrCat(folder, "/", kFilePrefix, session, "-");
+}
+
+rocksdb::Status ColdStoreRuns::RemoveLeftovers(rocksdb::Env* env, const std::string& folder) {
+  std::vector<std::string> names;
+  rocksdb::Status status = env->GetChildren(folder, &names);
+  for (const std::string& name : names) {
+    if (status.ok() && absl::StartsWith(name, kFilePrefix)) status = env->DeleteFile(absl::StrCat(folder, "/", name));
+  }
+  return status;
+}
 
 rocksdb::Status ColdStoreRuns::Build(absl::Span<const uint64_t> keys, int64_t begin, int64_t end, Kind kind, const std::string& path,
                                      ValueOf value_of) const {
@@ -56,7 +71,7 @@ rocksdb::Status ColdStoreRuns::Add(absl::Span<const uint64_t> keys, Kind kind, V
   const int64_t files = static_cast<int64_t>(cuts.size()) - 1;
   std::vector<std::string> paths(files);
   std::vector<rocksdb::Status> statuses(files);
-  for (std::string& path : paths) path = absl::StrCat(folder_, "/run-", next_file_++, ".sst");
+  for (std::string& path : paths) path = absl::StrCat(prefix_, next_file_++, ".sst");
   pool_->Run(files, [&](int64_t file) { statuses[file] = Build(keys, cuts[file], cuts[file + 1], kind, paths[file], value_of); });
   rocksdb::Status status;
   for (const rocksdb::Status& built : statuses) {

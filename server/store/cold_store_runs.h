@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/options.h>
 
 #include "absl/functional/function_ref.h"
@@ -21,8 +22,12 @@ class ColdStoreRuns {
   // Gives the value of a record of the run; `scratch` has room for the longest. Several threads call it.
   using ValueOf = absl::FunctionRef<rocksdb::Slice(int64_t record, char* scratch)>;
 
-  // All outlive it. Files in the making lie in `folder`.
-  ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, std::string folder, int64_t value_bytes);
+  // All outlive it. Files in the making lie in `folder`, under names that no other process gives.
+  ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, const std::string& folder, int64_t value_bytes);
+
+  // Removes what a process that was killed has left in the folder of an open store, whose lock keeps others out. Before any Add(): such a
+  // file may be a second link of a table that the store has taken in, and must not be written to.
+  static rocksdb::Status RemoveLeftovers(rocksdb::Env* env, const std::string& folder);
 
   enum class Kind {
     kLowest,      // Cut between partitions; nothing in the store lies below the run, so its tables need no filters.
@@ -40,7 +45,7 @@ class ColdStoreRuns {
   rocksdb::DB* const db_;
   const rocksdb::Options options_;
   IoPool* const pool_;
-  const std::string folder_;
+  std::string prefix_;  // Of the paths of files in the making.
   const int64_t value_bytes_;
   std::atomic<int64_t> next_file_{0};
 };

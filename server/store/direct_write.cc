@@ -33,6 +33,8 @@ absl::StatusOr<double> WriteDirectly(const std::string& folder, int64_t bytes) {
   const absl::Time start = absl::Now();
   int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_DIRECT, 0644);
   if (file < 0 && errno == EINVAL) file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);  // Such as tmpfs.
+  // It has no name from here on, so a process that is killed leaves nothing behind.
+  if (file >= 0) ::unlink(path.c_str());
   bool written = file >= 0;
   for (int64_t offset = 0; written && offset < bytes; offset += kWriteBytes) {
     written = ::pwrite(file, buffer.get(), kWriteBytes, offset) == kWriteBytes;
@@ -41,7 +43,6 @@ absl::StatusOr<double> WriteDirectly(const std::string& folder, int64_t bytes) {
   const int error = errno;
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (file >= 0) ::close(file);
-  ::unlink(path.c_str());
   if (!written) return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(error)));
   return seconds;
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <random>
 #include <set>
 #include <vector>
@@ -168,6 +169,38 @@ TEST(ColdStoreTest, ASortedRunIsTakenWhole) {
   for (const auto& entry : std::filesystem::directory_iterator(dir.File("rows"))) {
     EXPECT_EQ(entry.path().filename().string().rfind("ingest-", 0), std::string::npos) << entry.path();
   }
+}
+
+// A process may be killed when a run is in the store under its new name and not yet gone under the old one. What comes next must not be
+// written into that file.
+TEST(ColdStoreTest, ALeftoverThatIsALinkOfATableIsNotWrittenTo) {
+  TempDir dir;
+  Model model;
+  ColdStore::Options options{dir.File("rows"), kBytes, 4};
+  options.tuning.run_bytes = 1;
+  // Of one partition: they go as a run.
+  std::vector<uint64_t> keys(600);
+  std::iota(keys.begin(), keys.end(), uint64_t{3} << kRowKeyIndexBits);
+  {
+    auto store = ColdStore::Open(options);
+    ASSERT_TRUE(store.ok()) << store.status();
+    model.Put(store->get(), keys, 1);
+  }
+  std::vector<std::filesystem::path> tables;
+  for (const auto& entry : std::filesystem::directory_iterator(options.folder)) {
+    if (entry.path().extension() == ".sst") tables.push_back(entry.path());
+  }
+  ASSERT_GE(tables.size(), 1u);
+  const auto leftover = [&](size_t number) { return absl::StrCat(options.folder, "/run-", number, ".sst"); };
+  for (size_t i = 0; i < tables.size(); ++i) std::filesystem::create_hard_link(tables[i], leftover(i));
+  auto store = ColdStore::Open(options);
+  ASSERT_TRUE(store.ok()) << store.status();
+  for (size_t i = 0; i < tables.size(); ++i) EXPECT_FALSE(std::filesystem::exists(leftover(i))) << i;
+  for (size_t i = 0; i < tables.size(); ++i) {
+    std::iota(keys.begin(), keys.end(), (4 + i) << kRowKeyIndexBits);
+    model.Put(store->get(), keys, 2);
+  }
+  model.Check(store->get());
 }
 
 TEST(ColdStoreTest, AMissingRecordIsALossAndNamed) {
