@@ -164,6 +164,7 @@ absl::Status ImportRows(const ImportOptions& options, std::ostream& out) {
     if (absl::Status status = (*head)->CheckNoSteps(); !status.ok()) return status;
   }
   if (absl::Status status = WriteAllRows(options, *files, rows_per_batch, **head); !status.ok()) return status;
+  if (absl::Status status = (*head)->rows().MakeDurable(); !status.ok()) return status;
   int64_t compared = 0;
   if (verify != ImportOptions::Verify::kNone) {
     const int64_t stride =

@@ -70,6 +70,11 @@ absl::Status Malformed(const ShardClient& shard, const std::string& what) {
   return absl::InternalError(absl::StrCat(shard.Name(), ": answered ", what));
 }
 
+void CallWriteRows(ShardClient& shard, grpc::ClientContext* rpc, const v1::WriteRowsRequest* request, v1::WriteRowsResponse* response,
+                   PendingCalls::Done done) {
+  shard.admin().async()->WriteRows(rpc, request, response, std::move(done));
+}
+
 }  // namespace
 
 RowTransfer::RowTransfer(const HeadSpec& head, std::vector<ShardClient*> shards, const CallPolicy& policy)
@@ -244,10 +249,7 @@ absl::Status RowTransfer::Write(absl::Span<const int64_t> class_ids, const at::T
   // One request to each shard at a time, all shards at once.
   for (int64_t begin = 0;; begin += rows_per_request) {
     std::vector<v1::WriteRowsRequest> requests(shards_.size());
-    ShardCalls<v1::WriteRowsRequest, v1::WriteRowsResponse> calls(
-        [](ShardClient& shard, grpc::ClientContext* rpc, const v1::WriteRowsRequest* request, v1::WriteRowsResponse* response,
-           PendingCalls::Done done) { shard.admin().async()->WriteRows(rpc, request, response, std::move(done)); },
-        policy_);
+    ShardCalls<v1::WriteRowsRequest, v1::WriteRowsResponse> calls(CallWriteRows, policy_);
     for (size_t k = 0; k < shards_.size(); ++k) {
       const int64_t left = static_cast<int64_t>((*positions)[k].size()) - begin;
       if (left <= 0) continue;
@@ -264,6 +266,14 @@ absl::Status RowTransfer::Write(absl::Span<const int64_t> class_ids, const at::T
     if (calls.size() == 0) return absl::OkStatus();
     if (absl::Status status = calls.Wait(); !status.ok()) return status;
   }
+}
+
+absl::Status RowTransfer::MakeDurable() const {
+  v1::WriteRowsRequest no_rows;
+  no_rows.set_head(head_.name);
+  ShardCalls<v1::WriteRowsRequest, v1::WriteRowsResponse> calls(CallWriteRows, policy_);
+  for (ShardClient* shard : shards_) calls.Start(shard, &no_rows);
+  return calls.Wait();
 }
 
 }  // namespace myriad

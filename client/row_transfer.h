@@ -46,6 +46,8 @@ class RowTransfer {
   // rows; those of FinalStatus().
   absl::Status ReadShard(int shard, bool with_slots, const BatchVisitor& visitor) const;
   absl::Status Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const;
+  // What was written outlives the servers from now on, where they have a disk for it. Errors: those of the disk.
+  absl::Status MakeDurable() const;
 
  private:
   // For each shard the positions in `class_ids` of its classes, by increasing class id (equal ids next to each other).

@@ -391,12 +391,23 @@ void HeadShard::Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Te
   RunBetweenSteps(
       [this, class_ids = std::move(class_ids), weights = std::move(weights), slots = std::move(slots), given_up = std::move(given_up)] {
         if (given_up()) return absl::CancelledError("the caller is gone");
-        absl::Status status = CheckRows();
-        if (status.ok() && folder_ != nullptr) status = folder_->MarkInUse();
-        if (!status.ok()) return status;
+        if (absl::Status status = CheckRows(); !status.ok()) return status;
+        if (class_ids.empty()) return MakeDurable();
         return store_->Write(class_ids, weights.const_data_ptr<float>(), slots.numel() > 0 ? slots.const_data_ptr<float>() : nullptr);
       },
       std::move(done));
+}
+
+absl::Status HeadShard::MakeDurable() {
+  if (folder_ == nullptr) return absl::OkStatus();
+  int64_t committed_steps;
+  {
+    absl::MutexLock lock(&mu_);
+    // Rows that lie between steps stay marked so.
+    if (mixed_steps_) return store_->Flush();
+    committed_steps = committed_steps_;
+  }
+  return folder_->MarkClean(committed_steps);
 }
 
 void HeadShard::RunBetweenSteps(std::function<absl::Status()> task, Done done) {
@@ -486,7 +497,6 @@ void HeadShard::StoreVirtualRows(std::function<void(absl::StatusOr<StoredRun>)> 
       [this, run] {
         absl::Status status = CheckRows();
         if (status.ok() && folder_ == nullptr) status = absl::FailedPreconditionError("a head can be stored only where --store is given");
-        if (status.ok()) status = folder_->MarkInUse();
         if (!status.ok()) return status;
         absl::StatusOr<double> direct = WriteDirectly(folder_->path(), kDirectWriteBytes);
         if (!direct.ok()) return direct.status();
@@ -535,15 +545,8 @@ void HeadShard::Save(int64_t incarnation, int64_t step, SaveRows save, Done done
 absl::Status HeadShard::CloseFolder() {
   if (folder_ == nullptr) return absl::OkStatus();
   if (absl::Status status = CheckRows(); !status.ok()) return status;
-  int64_t committed_steps;
-  {
-    absl::MutexLock lock(&mu_);
-    // Rows that lie between steps stay marked so.
-    if (mixed_steps_) return absl::OkStatus();
-    committed_steps = committed_steps_;
-  }
   store_->Unpin();
-  return CatchAll([&] { return folder_->MarkClean(committed_steps); });
+  return CatchAll([&] { return MakeDurable(); });
 }
 
 void HeadShard::Shutdown(const absl::Status& reason) {

@@ -110,9 +110,10 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // Reads rows, virtual ones included. Requires: CheckClassIds.
   void Read(std::vector<int64_t> class_ids, bool with_slots, RowsDone done);
   // Sets rows between two steps. Requires: CheckClassIds; `weights` n x D, `slots` n x SlotNumbers() or 0 x 0 for zeros; both are kept
-  // until `done`. `given_up` is asked when the turn comes: true writes nothing. Errors: RESOURCE_EXHAUSTED, CANCELLED (given up).
+  // until `done`. No row: what was written before is made durable, and unless rows lie between steps the folder says so. `given_up` is
+  // asked when the turn comes: true writes nothing. Errors: RESOURCE_EXHAUSTED, CANCELLED (given up), those of the disk.
   void Write(std::vector<int64_t> class_ids, at::Tensor weights, at::Tensor slots, std::function<bool()> given_up, Done done);
-  // Between two steps: as RowStore::StoreVirtualRows(), in a head with a folder. Errors: also those of HeadFolder::MarkInUse().
+  // Between two steps: as RowStore::StoreVirtualRows(), in a head with a folder.
   struct StoredRun {
     int64_t rows = 0;
     int64_t record_bytes = 0;
@@ -184,6 +185,8 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   void FinishOpen(int64_t incarnation) ABSL_LOCKS_EXCLUDED(mu_);
   // Makes the session of `opening_`.
   absl::StatusOr<Info> BeginSession() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // All rows go to the disk, which says that they are those of one step if they are.
+  absl::Status MakeDurable() ABSL_LOCKS_EXCLUDED(mu_);
   // Runs on the strand with the rows alone, releases them and answers with what it returned.
   void RunBetweenSteps(std::function<absl::Status()> task, Done done);
   Info InfoLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -127,7 +127,9 @@ class ColdStore {
   virtual absl::Status LinkTo(const std::string& folder) = 0;
 
   // A small named text beside the records, such as what the rest of the program must know to open them. PutNote() replaces what was there,
-  // whole or not at all, and it is durable when it returns; copies by LinkTo() have it too. Errors: as Write(); GetNote: NOT_FOUND.
+  // whole or not at all, and it is durable when it returns; copies by LinkTo() have it too. Errors: as Write(): which of the two notes the
+  // disk has, or will have, is not known until a later PutNote() returns OK; of those that were accepted the newest stays. GetNote:
+  // NOT_FOUND.
   virtual absl::Status PutNote(absl::string_view name, absl::string_view bytes) = 0;
   virtual absl::StatusOr<std::string> GetNote(absl::string_view name) = 0;
 

@@ -70,7 +70,11 @@ absl::StatusOr<HeadState> ReadState(ColdStore* cold) {
 }  // namespace
 
 HeadFolder::HeadFolder(std::string path, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows)
-    : path_(std::move(path)), state_(std::move(state)), mixed_steps_(mixed_steps), rows_(rows) {}
+    : path_(std::move(path)), state_(std::move(state)), mixed_steps_(mixed_steps), rows_(rows) {
+  rows_->SetBeforeChange([this] { return MarkInUse(); });
+}
+
+HeadFolder::~HeadFolder() { rows_->SetBeforeChange(nullptr); }
 
 absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path, HeadState state, std::unique_ptr<ColdStore> cold,
                                                         const Options& options) {
@@ -86,8 +90,9 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path,
     if (options.log) options.log(absl::StrCat(path, ": the server before did not stop cleanly; all rows on disk are checked"));
     absl::StatusOr<std::optional<StepRange>> steps = ReadAll(cold.get(), state, presence.get());
     if (!steps.ok()) return Annotate(steps.status(), path);
-    mixed_steps = *steps;
-    if (mixed_steps) state.committed_steps = std::max(state.committed_steps, mixed_steps->newest + 1);
+    // Without a record on disk, rows may have moved in memory all the same.
+    mixed_steps = steps->value_or(StepRange{-1, state.committed_steps - 1});
+    state.committed_steps = std::max(state.committed_steps, mixed_steps->newest + 1);
   }
   TieredRowStore::Options store;
   store.head = state.head;
@@ -110,7 +115,7 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Create(const std::string& path, c
   ColdStore::Options cold_options;
   cold_options.folder = path;
   cold_options.record_bytes = RowCodec(state.head).record_bytes();
-  absl::StatusOr<std::unique_ptr<ColdStore>> cold = ColdStore::Open(cold_options);
+  absl::StatusOr<std::unique_ptr<ColdStore>> cold = options.open_cold(cold_options);
   if (!cold.ok()) return cold.status();
   if ((*cold)->GetNote(kStateNote).ok()) return absl::AlreadyExistsError(absl::StrCat(path, ": a head is there already"));
   HeadState clean = state;
@@ -124,7 +129,7 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Open(const std::string& path, con
   ColdStore::Options cold_options;
   cold_options.folder = path;
   cold_options.must_exist = true;
-  absl::StatusOr<std::unique_ptr<ColdStore>> cold = ColdStore::Open(cold_options);
+  absl::StatusOr<std::unique_ptr<ColdStore>> cold = options.open_cold(cold_options);
   if (absl::IsNotFound(cold.status()) && HasTables(path)) {
     return absl::DataLossError(absl::StrCat("files are missing: ", cold.status().message()));
   }
@@ -143,29 +148,31 @@ absl::Status HeadFolder::SetMemory(int64_t memory_bytes) {
   return memory.ok() ? rows_->SetMemory(memory->rows_bytes) : memory.status();
 }
 
-absl::Status HeadFolder::PutState() { return rows_->cold()->PutNote(kStateNote, SerializeHeadState(state_)); }
+absl::Status HeadFolder::PutState() {
+  if (state_.clean) state_.presence = rows_->presence().Serialize();
+  const absl::Status status = rows_->cold()->PutNote(kStateNote, SerializeHeadState(state_));
+  state_.presence.clear();
+  state_.presence.shrink_to_fit();
+  note_is_sure_ = status.ok();
+  return status;
+}
 
 absl::Status HeadFolder::Grow(int64_t class_count) {
   const int64_t before = state_.head.class_count;
   const auto set = [&](int64_t count) {
     rows_->Grow(count);
     state_.head.class_count = count;
+    return PutState();
   };
-  set(class_count);
-  if (state_.clean) state_.presence = rows_->presence().Serialize();
-  const absl::Status status = PutState();
-  state_.presence.clear();
-  state_.presence.shrink_to_fit();
-  if (!status.ok()) set(before);
+  const absl::Status status = set(class_count);
+  if (!status.ok()) set(before).IgnoreError();  // Else the next mark takes it back.
   return status;
 }
 
 absl::Status HeadFolder::MarkInUse() {
-  if (!state_.clean) return absl::OkStatus();
+  if (!state_.clean && note_is_sure_) return absl::OkStatus();
   state_.clean = false;
-  const absl::Status status = PutState();
-  state_.clean = !status.ok();
-  return status;
+  return PutState();
 }
 
 absl::Status HeadFolder::MarkOpened(int64_t incarnation, const TrainingSpec& training, int64_t committed_steps) {
@@ -184,7 +191,7 @@ absl::Status HeadFolder::MarkOpened(int64_t incarnation, const TrainingSpec& tra
 }
 
 absl::Status HeadFolder::MarkClean(int64_t committed_steps) {
-  if (state_.clean && state_.committed_steps == committed_steps) return absl::OkStatus();
+  if (state_.clean && note_is_sure_ && state_.committed_steps == committed_steps) return absl::OkStatus();
   if (const int64_t applied = rows_->last_committed_step() + 1; applied > 0 && applied != committed_steps) {
     return absl::FailedPreconditionError(
         absl::StrCat("head '", state_.head.name, "': ", committed_steps, " steps were decided, and ", applied, " applied to its rows"));
@@ -192,20 +199,18 @@ absl::Status HeadFolder::MarkClean(int64_t committed_steps) {
   if (absl::Status status = rows_->Flush(); !status.ok()) return status;
   state_.committed_steps = committed_steps;
   state_.clean = true;
-  state_.presence = rows_->presence().Serialize();
   const absl::Status status = PutState();
-  state_.presence.clear();
-  state_.presence.shrink_to_fit();
-  state_.clean = status.ok();
+  if (!status.ok()) {
+    // The note may be waiting in memory for a disk that works again: one that is newer takes its place.
+    state_.clean = false;
+    PutState().IgnoreError();
+  }
   return status;
 }
 
 absl::Status HeadFolder::SaveTo(const std::string& path, int64_t committed_steps) {
-  const bool in_use = !state_.clean;
   if (absl::Status status = MarkClean(committed_steps); !status.ok()) return status;
-  const absl::Status linked = rows_->cold()->LinkTo(path);
-  const absl::Status marked = in_use ? MarkInUse() : absl::OkStatus();
-  return linked.ok() ? marked : linked;
+  return rows_->cold()->LinkTo(path);
 }
 
 }  // namespace myriad

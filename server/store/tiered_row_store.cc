@@ -212,6 +212,7 @@ void TieredRowStore::AwaitLoading() {
 }
 
 absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures) {
+  if (absl::Status status = BeforeChange(); !status.ok()) return status;
   SettleLoaded();
   Sweep();
   const int64_t count = class_ids.size();
@@ -524,6 +525,7 @@ absl::Status TieredRowStore::StoreVirtualRows() {
   const auto [first, last] = partitions_.ShardRange(options_.shard_index, options_.shard_count);
   const int64_t absent = partitions_.ShardSize(options_.shard_index, options_.shard_count) - presence_->count();
   if (absl::Status status = limits_.CheckRows(absent, presence_->count()); !status.ok()) return status;
+  if (absl::Status status = BeforeChange(); !status.ok()) return status;
   // The next virtual row at or behind a place, which then stands behind it; false if there is none.
   const auto next_virtual = [&, end = last](Partitions::Place* place, RowKey* key) {
     for (; place->partition < end; *place = {place->partition + 1, 0}) {

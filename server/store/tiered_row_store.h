@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -85,6 +86,8 @@ class TieredRowStore : public RowStore {
   // From now on with other memory; what is over goes to the disk, and back to the system. Not while rows are pinned. Requires: a cold store
   // or no limit before and after. Errors: as Flush(); what could not go stays.
   absl::Status SetMemory(int64_t memory_bytes);
+  // Asked before rows change, by Pin(), Write() and StoreVirtualRows(); its errors are theirs. nullptr: nobody is asked.
+  void SetBeforeChange(std::function<absl::Status()> before_change) { before_change_ = std::move(before_change); }
   // The last step that Commit() was called for, or -1.
   int64_t last_committed_step() const { return now_; }
   // What earlier steps did to idle rows, from the cold store that the last Flush() went to. Once, before any row is read.
@@ -117,6 +120,7 @@ class TieredRowStore : public RowStore {
   absl::Status Evict(uint32_t record);
   bool TryWriteBack(uint32_t record);
 
+  absl::Status BeforeChange() const { return before_change_ == nullptr ? absl::OkStatus() : before_change_(); }
   // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures);
   // Room for so many more records, if need be of rows that were to stay.
@@ -153,6 +157,7 @@ class TieredRowStore : public RowStore {
   const int64_t dim_;
   const int64_t slot_floats_;
   const std::unique_ptr<PresenceBitmap> presence_;
+  std::function<absl::Status()> before_change_;
   IdleRows idle_;                             // Compactions of the cold store ask it.
   const std::unique_ptr<StoredRows> stored_;  // nullptr without a cold store.
   HotRows hot_;

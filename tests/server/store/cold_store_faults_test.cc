@@ -10,122 +10,21 @@
 #include <gtest/gtest.h>
 #include <rocksdb/file_system.h>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "server/store/cold_store.h"
 #include "server/store/cold_store_rocksdb.h"
+#include "tests/testing/server/faulty_files.h"
 #include "tests/testing/temp_dir.h"
 
 namespace myriad {
 namespace {
 
-using rocksdb::FileOptions;
-using rocksdb::FSRandomAccessFile;
-using rocksdb::FSWritableFile;
-using rocksdb::IODebugContext;
-using rocksdb::IOOptions;
 using rocksdb::IOStatus;
-using rocksdb::Slice;
 
 constexpr int64_t kBytes = 300;
-
-// Asks a hook before each access to a file.
-class FaultyFiles : public rocksdb::FileSystemWrapper {
- public:
-  enum class Access { kRead, kWrite, kSync, kCreate };
-  using Hook = std::function<IOStatus(Access access, const std::string& path)>;
-
-  FaultyFiles() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
-  static const char* kClassName() { return "FaultyFiles"; }
-  const char* Name() const override { return kClassName(); }
-
-  // For accesses from now on; nullptr: all is well.
-  void SetHook(Hook hook) {
-    absl::MutexLock lock(&mu_);
-    hook_ = std::move(hook);
-  }
-  IOStatus Ask(Access access, const std::string& path) const {
-    absl::MutexLock lock(&mu_);
-    return hook_ == nullptr ? IOStatus::OK() : hook_(access, path);
-  }
-
-  IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSRandomAccessFile>* result,
-                               IODebugContext* debug) override {
-    IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);
-    if (status.ok()) *result = std::make_unique<Reads>(std::move(*result), path, this);
-    return status;
-  }
-  IOStatus NewWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
-                           IODebugContext* debug) override {
-    if (IOStatus status = Ask(Access::kCreate, path); !status.ok()) return status;
-    IOStatus status = target()->NewWritableFile(path, options, result, debug);
-    if (status.ok()) *result = std::make_unique<Writes>(std::move(*result), path, this);
-    return status;
-  }
-
- private:
-  class Reads : public rocksdb::FSRandomAccessFileOwnerWrapper {
-   public:
-    Reads(std::unique_ptr<FSRandomAccessFile> target, std::string path, const FaultyFiles* files)
-        : FSRandomAccessFileOwnerWrapper(std::move(target)), path_(std::move(path)), files_(files) {}
-    IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, Slice* result, char* scratch,
-                  IODebugContext* debug) const override {
-      if (IOStatus status = files_->Ask(Access::kRead, path_); !status.ok()) return status;
-      return FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, debug);
-    }
-
-   private:
-    const std::string path_;
-    const FaultyFiles* const files_;
-  };
-
-  class Writes : public rocksdb::FSWritableFileOwnerWrapper {
-   public:
-    Writes(std::unique_ptr<FSWritableFile> target, std::string path, const FaultyFiles* files)
-        : FSWritableFileOwnerWrapper(std::move(target)), path_(std::move(path)), files_(files) {}
-    using FSWritableFileOwnerWrapper::Append;
-    using FSWritableFileOwnerWrapper::PositionedAppend;
-    IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
-      if (IOStatus status = files_->Ask(Access::kWrite, path_); !status.ok()) return status;
-      return FSWritableFileOwnerWrapper::Append(data, options, debug);
-    }
-    IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* debug) override {
-      if (IOStatus status = files_->Ask(Access::kWrite, path_); !status.ok()) return status;
-      return FSWritableFileOwnerWrapper::PositionedAppend(data, offset, options, debug);
-    }
-    IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-      if (IOStatus status = files_->Ask(Access::kSync, path_); !status.ok()) return status;
-      return FSWritableFileOwnerWrapper::Sync(options, debug);
-    }
-    IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-      if (IOStatus status = files_->Ask(Access::kSync, path_); !status.ok()) return status;
-      return FSWritableFileOwnerWrapper::Fsync(options, debug);
-    }
-
-   private:
-    const std::string path_;
-    const FaultyFiles* const files_;
-  };
-
-  mutable absl::Mutex mu_;
-  Hook hook_ ABSL_GUARDED_BY(mu_);
-};
-
-IOStatus DiskFull(FaultyFiles::Access access, const std::string& path) {
-  return access == FaultyFiles::Access::kRead ? IOStatus::OK()
-                                              : IOStatus::NoSpace("While appending to file: " + path, "No space left on device");
-}
-IOStatus WritesFail(FaultyFiles::Access access, const std::string& path) {
-  return access == FaultyFiles::Access::kRead ? IOStatus::OK()
-                                              : IOStatus::IOError("While appending to file: " + path, "Input/output error");
-}
-IOStatus ReadsFail(FaultyFiles::Access access, const std::string& path) {
-  return access == FaultyFiles::Access::kRead ? IOStatus::IOError("While pread: " + path, "Input/output error") : IOStatus::OK();
-}
 
 // A store on a disk that fails on demand, and what was accepted by it.
 struct Rig {

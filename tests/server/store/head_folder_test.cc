@@ -178,6 +178,37 @@ TEST(HeadFolderTest, AHeadThatWasNotClosedSaysBetweenWhichStepsItsRowsLie) {
   }
 }
 
+// Its rows may have moved in memory.
+TEST(HeadFolderTest, AHeadThatWasNotClosedAndHasNoRowOnDiskSaysSo) {
+  TempDir dir;
+  {
+    absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions());
+    ASSERT_TRUE(made.ok()) << made.status();
+    ASSERT_TRUE(made->folder->MarkOpened(1, TrainingSpec(), 4).ok());
+    Step(made->rows.get(), Range(0, 50), 4);
+  }
+  absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(dir.File("faces"), FolderOptions());
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  ASSERT_TRUE(opened->folder->mixed_steps().has_value());
+  EXPECT_EQ(opened->folder->mixed_steps()->oldest, -1);
+  EXPECT_EQ(opened->folder->mixed_steps()->newest, 3);
+  EXPECT_EQ(opened->folder->state().committed_steps, 4);
+}
+
+// Whoever changes rows need not think of it.
+TEST(HeadFolderTest, RowsThatMoveMarkTheFolderAsInUse) {
+  TempDir dir;
+  {
+    absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions());
+    ASSERT_TRUE(made.ok()) << made.status();
+    Step(made->rows.get(), Range(0, 50), 0);
+    ASSERT_TRUE(made->folder->MarkClean(1).ok());
+    Step(made->rows.get(), Range(0, 50), 1);
+    EXPECT_FALSE(made->folder->state().clean);
+  }
+  EXPECT_TRUE(HeadFolder::Open(dir.File("faces"), FolderOptions())->folder->mixed_steps().has_value());
+}
+
 TEST(HeadFolderTest, ASaveIsTheHeadAtOneInstant) {
   TempDir dir;
   std::vector<std::pair<float, int64_t>> expected;
