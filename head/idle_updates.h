@@ -11,19 +11,19 @@ namespace myriad {
 
 // What the steps of SGD do to rows that are not among a step's rows: their gradient is 0, but momentum and decay go on (design section 6,
 // "Idle rows"). With v = mu v + a w, w = w - r (v + b w) one step is the same linear map of (w, v) for every number of every row,
-//     M = [ 1 - r (a + b)   -r mu ]        det M = mu
+//     M = [ 1 - r (a + b)   -r mu ]        det M = mu (1 - r b)
 //         [ a                  mu ]
 // and a row idle for steps s + 1 .. t - 1 stands where their product takes it. Products of ranges are put together from products of
 // aligned blocks of 2^l steps, each multiplied once: O(log) a row, nothing is ever divided out (the product over the head's life may be
 // as good as 0), and a range has the same bits whenever and wherever it is asked for.
 //
-// Settling. Let (1, k) be moved by the same maps, k = 0 at first: k' = (mu k + a) / f, f = 1 - r b - r (mu k + a). As det M = mu,
-//     v_T - k_T w_T = (v_s - k_s w_s) prod mu / prod f   over s + 1 .. T.
-// Once that factor is at most 2^-24, v is k_T w to float32's rounding and need not be stored: at mu = 0.9 and little decay (f near 1) after
-// 158 steps, one more or less. A row settles in the first such step T: it is caught up, rounded as step T rounds, and from then on w alone
-// says where it stands. That is part of the row's value, whether or not a store has got round to writing it so. A virtual row (v = 0, k =
-// 0) has been settled since before the first step. Where a step takes more than 15/16 of a row (or flings it past 0), k starts again
-// from 0, and no row settles across it.
+// Settling. Let (1, k) be moved by the same maps, k = 0 at first: k' = (mu k + a) / f, f = 1 - r b - r (mu k + a). Then
+//     v_T - k_T w_T = (v_s - k_s w_s) prod det M / prod f   over s + 1 .. T.
+// Once its bound prod mu / prod f is at most 2^-24, v is k_T w to float32's rounding and need not be stored: at mu = 0.9 and little decay
+// (f near 1) after 158 steps, one more or less. A row settles in the first such step T: it is caught up, rounded as step T rounds, and from
+// then on w alone says where it stands. That is part of the row's value, whether or not a store has got round to writing it so. A virtual
+// row (v = 0, k = 0) has been settled since before the first step. Where a step takes more than 15/16 of a row (or flings it past 0), k
+// starts again from 0, and no row settles across it.
 //
 // What must be remembered. A row says as of which step its numbers are. It may have been written, settled or not, right after the first of
 // the steps and never read since, so all steps since then must be known: no older ones can be dropped without rewriting all rows

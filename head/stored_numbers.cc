@@ -64,7 +64,8 @@ uint16_t CutToHalf(float value, float fraction) {
   std::frexp(magnitude, &exponent);
   // Normal halves have 11 bits; below 2^-14 the unit stays 2^-24.
   const int unit = std::max(exponent - 11, -24);
-  const float cut = std::ldexp(std::floor(std::ldexp(magnitude, -unit) + fraction), unit);
+  // In double: the sum of a float32's 24 bits and the fraction's 16 is exact.
+  const float cut = static_cast<float>(std::ldexp(std::floor(std::ldexp(static_cast<double>(magnitude), -unit) + fraction), unit));
   return sign | (cut > 65504.0f ? uint16_t{0x7bff} : c10::Half(cut).x);
 }
 

@@ -11,6 +11,8 @@ namespace {
 constexpr double kQuantiles[] = {0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0};
 constexpr uint64_t kWatchPurpose = 0x7761746368;
 
+uint64_t OneIn(int64_t class_count, int64_t most_classes) { return static_cast<uint64_t>((class_count + most_classes - 1) / most_classes); }
+
 }  // namespace
 
 void CountSteps(int64_t steps, std::vector<int64_t>* histogram) {
@@ -30,7 +32,18 @@ void SummarizeNorms(std::vector<double> norms, Coverage* coverage) {
 }
 
 PositiveWatch::PositiveWatch(int64_t class_count, int64_t most_classes)
-    : one_in_(static_cast<uint64_t>((class_count + most_classes - 1) / most_classes)), class_count_(class_count) {}
+    : most_classes_(most_classes), one_in_(OneIn(class_count, most_classes)), class_count_(class_count) {}
+
+void PositiveWatch::Grow(int64_t class_count) {
+  absl::MutexLock lock(&mu_);
+  class_count_ = class_count;
+  one_in_ = OneIn(class_count, most_classes_);
+  // The smallest hashes are watched, so those of a smaller part were among those of a larger one.
+  absl::erase_if(last_positive_, [this](const auto& entry) {
+    mu_.AssertHeld();
+    return !IsWatched(entry.first);
+  });
+}
 
 bool PositiveWatch::IsWatched(int64_t class_id) const {
   return one_in_ <= 1 || UniformBelow(Mix64(static_cast<uint64_t>(class_id) ^ kWatchPurpose), one_in_) == 0;

@@ -38,21 +38,19 @@ class PositiveWatch {
   // Watches about `most_classes` of the shard's `class_count` classes, or all of them.
   explicit PositiveWatch(int64_t class_count, int64_t most_classes = 1 << 16);
 
-  // The shard has `class_count` classes from now on; the same part of them is watched.
-  void Grow(int64_t class_count) ABSL_LOCKS_EXCLUDED(mu_) {
-    absl::MutexLock lock(&mu_);
-    class_count_ = class_count;
-  }
-  // The labels of a step that are of this shard; a class may repeat.
+  // The shard has `class_count` classes from now on, no fewer than before; of those that were watched about `most_classes` still are.
+  void Grow(int64_t class_count) ABSL_LOCKS_EXCLUDED(mu_);
+  // The labels of a step that are of this shard; a class may repeat. May throw std::bad_alloc.
   void Record(int64_t step, absl::Span<const int64_t> labels) ABSL_LOCKS_EXCLUDED(mu_);
   // Fills in what `coverage` says of positives, after `committed_steps`.
   void Summarize(int64_t committed_steps, Coverage* coverage) const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  bool IsWatched(int64_t class_id) const;
+  bool IsWatched(int64_t class_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const uint64_t one_in_;  // A class of so many is watched.
+  const int64_t most_classes_;
   mutable absl::Mutex mu_;
+  uint64_t one_in_ ABSL_GUARDED_BY(mu_);  // A class of so many is watched.
   int64_t class_count_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<int64_t, int64_t> last_positive_ ABSL_GUARDED_BY(mu_);  // Class to step.
 };

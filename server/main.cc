@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -18,8 +19,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "server/bench/bench_store.h"
 #include "server/myriad_server.h"
+#include "server/open_files.h"
+#include "server/store/cold_store.h"
 #include "version.h"
 
 namespace {
@@ -80,7 +84,7 @@ int main(int argc, char** argv) {
     return Fail(absl::InvalidArgumentError(absl::StrCat("--threads ", options.threads, " is outside [0, 4096]")));
   }
 
-  // Signals are taken by sigwait below; every thread made from here on inherits the mask.
+  // Signals are taken by one thread; every thread made from here on inherits the mask.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -88,11 +92,28 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
+  std::atomic<bool> serves{false};
+  absl::Notification stop;
+  std::thread([&] {
+    int received = 0;
+    sigwait(&signals, &received);
+    printf("myriad-server: %s, stopping\n", received == SIGTERM ? "SIGTERM" : "SIGINT");
+    fflush(stdout);
+    // A store may take minutes to be checked, and is not changed meanwhile.
+    if (!serves) _exit(0);
+    stop.Notify();
+  }).detach();
+
   at::set_num_threads(options.threads);
   options.log = [](const std::string& line) {
     printf("myriad-server: %s\n", line.c_str());
     fflush(stdout);
   };
+  const int64_t open_files = myriad::RaiseOpenFileLimit();
+  if (!options.store.empty() && open_files < myriad::ColdStore::kMostOpenFiles) {
+    options.log(absl::StrCat("may have ", open_files, " files open (ulimit -Hn); a large store is read faster with ",
+                             myriad::ColdStore::kMostOpenFiles + 1024));
+  }
   absl::StatusOr<std::unique_ptr<myriad::MyriadServer>> server = myriad::MyriadServer::Start(options);
   if (!server.ok()) return Fail(server.status());
   if (!address_file.empty()) {
@@ -101,10 +122,8 @@ int main(int argc, char** argv) {
   printf("myriad-server %s serves on %s with %d threads\n", myriad::kVersion, (*server)->address().c_str(), options.threads);
   fflush(stdout);
 
-  int received = 0;
-  sigwait(&signals, &received);
-  printf("myriad-server: %s, stopping\n", received == SIGTERM ? "SIGTERM" : "SIGINT");
-  fflush(stdout);
+  serves = true;
+  stop.WaitForNotification();
   const absl::Status stopped = (*server)->Stop();
   return stopped.ok() ? 0 : Fail(stopped);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -14,11 +15,14 @@
 namespace myriad {
 
 void RecordPositives(const StepWorkOptions& options, const Partitions& partitions, int64_t step, absl::Span<const int64_t> labels) {
-  std::vector<int64_t> own;
-  for (const int64_t label : labels) {
-    if (partitions.ShardOfClass(label, options.shard_count) == options.own_shard) own.push_back(label);
+  try {
+    std::vector<int64_t> own;
+    for (const int64_t label : labels) {
+      if (partitions.ShardOfClass(label, options.shard_count) == options.own_shard) own.push_back(label);
+    }
+    options.positives->Record(step, own);
+  } catch (const std::bad_alloc&) {  // The step is committed by now, and a figure tears no rows.
   }
-  options.positives->Record(step, own);
 }
 
 ShardStepWork::ShardStepWork(const StepWorkOptions& options, bool evaluate, std::shared_ptr<RowStore> store, const Timer* timer)

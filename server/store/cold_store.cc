@@ -75,6 +75,9 @@ absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder)
   return absl::UnavailableError(message);
 }
 
+// For ColdStore::KeyOf().
+void SetKey(uint64_t key, absl::Status* status) { status->SetPayload(kKeyPayload, absl::Cord(absl::StrCat(key))); }
+
 // Keys in [first, end) for an iterator; the slices point into it.
 struct Bounds {
   Bounds(uint64_t first, uint64_t end) {
@@ -144,7 +147,11 @@ class RocksColdStore : public ColdStore {
     if (status.ok()) {
       status = plan.scattered_as_run ? WriteRun(plan.scattered, ColdStoreRuns::Kind::kScattered) : WriteToMemtables(plan.scattered);
     }
-    if (status.ok()) accepted_bytes_ += static_cast<int64_t>(records.size()) * options_.record_bytes;
+    if (status.ok()) {
+      accepted_bytes_ += static_cast<int64_t>(records.size()) * options_.record_bytes;
+    } else {
+      SetKey(records.front().key, &status);
+    }
     return status;
   }
 
@@ -333,7 +340,7 @@ class RocksColdStore : public ColdStore {
   // Puts a record where it is wanted, or says what became of it.
   absl::Status Deliver(const rocksdb::Status& status, const rocksdb::Slice& value, Target* target) const {
     absl::Status delivered = TryToDeliver(status, value, target);
-    if (!delivered.ok()) delivered.SetPayload(kKeyPayload, absl::Cord(absl::StrCat(target->key)));
+    if (!delivered.ok()) SetKey(target->key, &delivered);
     return delivered;
   }
 

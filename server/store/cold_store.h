@@ -47,6 +47,8 @@ class ColdStore {
     ColdStoreTuning tuning{};
     bool must_exist = false;  // A folder that has no store is NOT_FOUND.
   };
+  // Files that a store keeps open at most, where the process may have so many and some for others; with fewer, reads open them anew.
+  static constexpr int64_t kMostOpenFiles = 16384;
   // Added to the step of a record of which only the first bytes are stored (KeepShort()); what follows them is read as zeros.
   static constexpr int64_t kShort = int64_t{1} << 62;
   static bool IsShort(int64_t step) { return step >= kShort; }
@@ -97,7 +99,7 @@ class ColdStore {
   // Requires: keys strictly increasing.
   // Errors: DATA_LOSS (a record that is not there or is damaged; names its key), UNAVAILABLE (the disk).
   virtual absl::Status Read(absl::Span<Target> targets) = 0;
-  // The key of the record that an error of Read() is about, if it is about one.
+  // The key of the record that an error of Read() is about, or the first of those that Write() was given.
   static std::optional<uint64_t> KeyOf(const absl::Status& status);
 
   // Writes records over what was there. Blocks while compactions are far behind. Many at once are cheapest, of whole partitions.

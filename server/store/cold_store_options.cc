@@ -98,7 +98,7 @@ rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& records) 
 
 int MaxOpenFiles() {
   // Tables are cut by partition, so there are a few for each of 4,096 and no more; then all stay open, with their index.
-  constexpr rlim_t kEnough = 16384;
+  constexpr rlim_t kEnough = ColdStore::kMostOpenFiles;
   constexpr rlim_t kOthers = 512;  // Sockets, logs.
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= kEnough + kOthers) return -1;

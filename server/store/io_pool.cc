@@ -27,6 +27,7 @@ void IoPool::Run(int64_t parts, absl::FunctionRef<void(int64_t part)> work) {
   // No more threads wake than there is work for.
   for (int64_t i = 0; i < std::min<int64_t>(parts, threads_.size()); ++i) has_work_.Signal();
   while (job.unfinished > 0) job_done_.Wait(&mu_);
+  if (job.thrown != nullptr) std::rethrow_exception(job.thrown);
 }
 
 void IoPool::Work() {
@@ -39,8 +40,14 @@ void IoPool::Work() {
     const int64_t part = job->next++;
     if (job->next < job->parts) jobs_.push_back(job);
     mu_.Unlock();
-    job->work(part);
+    std::exception_ptr thrown;
+    try {
+      job->work(part);
+    } catch (...) {
+      thrown = std::current_exception();
+    }
     mu_.Lock();
+    if (thrown != nullptr) job->thrown = thrown;
     if (--job->unfinished == 0) job_done_.SignalAll();
   }
 }

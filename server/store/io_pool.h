@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -23,7 +24,7 @@ class IoPool {
   IoPool& operator=(const IoPool&) = delete;
 
   // Calls work(0) .. work(parts - 1), several at a time, and returns when all have returned. Calls of Run() that overlap take turns part by
-  // part, so a long one does not hold up a short one.
+  // part, so a long one does not hold up a short one. What a part throws Run() throws then, if several do one of them.
   void Run(int64_t parts, absl::FunctionRef<void(int64_t part)> work);
 
  private:
@@ -32,6 +33,7 @@ class IoPool {
     int64_t parts;
     int64_t next = 0;
     int64_t unfinished = 0;
+    std::exception_ptr thrown = nullptr;
   };
   void Work();
 

@@ -1,6 +1,7 @@
 #include "server/store/row_loader.h"
 
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -27,7 +28,12 @@ RowLoader::~RowLoader() {
 
 void RowLoader::Start(std::shared_ptr<LoadBatch> batch) {
   absl::MutexLock lock(&mu_);
-  (batch->run ? runs_ : singles_).push_back(std::move(batch));
+  try {
+    (batch->run ? runs_ : singles_).push_back(batch);
+  } catch (const std::bad_alloc&) {
+    batch->status = absl::ResourceExhaustedError("no memory to read ahead");
+    batch->done.Notify();
+  }
 }
 
 void RowLoader::Run() {

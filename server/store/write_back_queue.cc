@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -41,7 +43,7 @@ absl::Status WriteBackQueue::Add(RowKey key, int64_t step, const std::byte* byte
   absl::MutexLock lock(&mu_);
   if (!HasRoom()) {
     const absl::Time start = absl::Now();
-    mu_.Await(absl::Condition(this, &WriteBackQueue::HasRoom));
+    AwaitUnlessItFails(&WriteBackQueue::HasRoom);
     wait_seconds_ += absl::ToDoubleSeconds(absl::Now() - start);
   }
   if (free_.empty()) return failed_;
@@ -77,9 +79,19 @@ bool WriteBackQueue::Find(RowKey key, std::byte* bytes, int64_t* step) const {
 absl::Status WriteBackQueue::Drain() {
   absl::MutexLock lock(&mu_);
   ++draining_;
-  mu_.Await(absl::Condition(this, &WriteBackQueue::IsIdle));
+  AwaitUnlessItFails(&WriteBackQueue::IsIdle);
   --draining_;
-  return failed_;
+  return IsIdle() ? absl::OkStatus() : failed_;
+}
+
+void WriteBackQueue::AwaitUnlessItFails(bool (WriteBackQueue::*done)() const) {
+  // What the disk refused last may be some time ago.
+  hurry_ = true;
+  const auto over = [this, done, begun = begun_] {
+    mu_.AssertHeld();
+    return (this->*done)() || (ended_ > begun && !failed_.ok());
+  };
+  mu_.Await(absl::Condition(&over));
 }
 
 WriteBackQueue::Statistics WriteBackQueue::statistics() const {
@@ -118,13 +130,28 @@ void WriteBackQueue::Run() {
   }
 }
 
+absl::Status WriteBackQueue::TryToWrite(absl::Span<const ColdStore::Record> records) {
+  try {
+    return cold_->Write(records);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory to write ", records.size(), " rows"));
+  }
+}
+
 bool WriteBackQueue::WriteAll(absl::Span<const ColdStore::Record> records) {
   while (true) {
-    const absl::Status status = cold_->Write(records);
+    {
+      absl::MutexLock lock(&mu_);
+      ++begun_;
+      hurry_ = false;
+    }
+    const absl::Status status = TryToWrite(records);
     absl::MutexLock lock(&mu_);
     failed_ = status;
+    ended_ = begun_;
     if (status.ok()) return true;
-    if (mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::IsStopping), kRetryPause)) return false;
+    mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::MustNotRest), kRetryPause);
+    if (stopping_) return false;
   }
 }
 

@@ -36,7 +36,7 @@ class WriteBackQueue {
   WriteBackQueue& operator=(const WriteBackQueue&) = delete;
 
   // Copies a record; waits while the queue is full. A record of the same key that is still queued is older and gives way.
-  // Errors: those of ColdStore::Write() that the disk answers with at present, once the queue is full: the record is not taken.
+  // Errors: what the disk answers to a write that begins meanwhile, those of ColdStore::Write(): the record is not taken.
   absl::Status Add(RowKey key, int64_t step, const std::byte* bytes);
   // The same without waiting: false if the queue is full.
   bool TryAdd(RowKey key, int64_t step, const std::byte* bytes);
@@ -44,7 +44,7 @@ class WriteBackQueue {
   // Copies the newest queued record of a key, if there is one.
   bool Find(RowKey key, std::byte* bytes, int64_t* step) const;
 
-  // Waits until all that was added is in the cold store. Errors: those of ColdStore::Write() that the disk answers with at present.
+  // Waits until all that was added is in the cold store. Errors: as Add().
   absl::Status Drain();
 
   struct Statistics {
@@ -60,17 +60,20 @@ class WriteBackQueue {
   };
   std::byte* BytesOf(uint32_t slot) const { return bytes_.get() + slot * record_bytes_; }
   void Run();
+  // Waits until `done`, or a write that begins from now on fails.
+  void AwaitUnlessItFails(bool (WriteBackQueue::*done)() const) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Put(RowKey key, int64_t step, const std::byte* bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status TryToWrite(absl::Span<const ColdStore::Record> records);
   // Writes the records until the disk takes them; false if the queue stops first.
   bool WriteAll(absl::Span<const ColdStore::Record> records) ABSL_LOCKS_EXCLUDED(mu_);
-  bool IsStopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_; }
-  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty() || !failed_.ok(); }
+  bool MustNotRest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || hurry_; }
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty(); }
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !waiting_.empty() || stopping_; }
   // As much as is written at a time, or somebody waits for it.
   bool HasBatch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return static_cast<int64_t>(waiting_.size()) >= batch_records_ || draining_ > 0 || stopping_;
   }
-  bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return (waiting_.empty() && writing_ == 0) || !failed_.ok(); }
+  bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return waiting_.empty() && writing_ == 0; }
 
   ColdStore* const cold_;
   const int64_t record_bytes_;
@@ -87,6 +90,10 @@ class WriteBackQueue {
   int64_t writing_ ABSL_GUARDED_BY(mu_) = 0;                           // Records in the thread's hands.
   int draining_ ABSL_GUARDED_BY(mu_) = 0;                              // Callers of Drain().
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool hurry_ ABSL_GUARDED_BY(mu_) = false;  // The next try is not to wait.
+  // Numbers of the last write that has begun, and has ended.
+  int64_t begun_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t ended_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status failed_ ABSL_GUARDED_BY(mu_);  // What the last write of the batch in hand came to; OK once it is written.
   double wait_seconds_ ABSL_GUARDED_BY(mu_) = 0.0;
   std::thread thread_;

@@ -1,5 +1,6 @@
 #include "head/stored_numbers.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -102,6 +103,17 @@ TEST(StoredNumbersTest, StochasticRoundingHasTheValueAsItsMean) {
       EXPECT_NEAR(sums[i] / kKeys, values[i], 5 * step * 0.5 / std::sqrt(kKeys)) << i;
     }
   }
+}
+
+// A number just above one that fits goes up as seldom as it must, although it has no bits left for a fraction beside its own.
+TEST(StoredNumbersTest, AHalfThatIsAlmostWholeIsSeldomRoundedUp) {
+  const float value = 2047.0f + std::ldexp(1.0f, -13);
+  const std::vector<float> values(1 << 22, value);
+  std::vector<uint16_t> stored(values.size());
+  StoreStochastically(DataType::kFloat16, 11, values.data(), values.size(), reinterpret_cast<std::byte*>(stored.data()));
+  const uint16_t up = c10::Half(2048.0f).x;
+  const double expected = static_cast<double>(values.size()) * std::ldexp(1.0, -13);
+  EXPECT_NEAR(static_cast<double>(std::count(stored.begin(), stored.end(), up)), expected, 5 * std::sqrt(expected));
 }
 
 TEST(StoredNumbersTest, RandomBitsFollowFromKeyAndPlaceAlone) {

@@ -52,5 +52,23 @@ TEST(CoverageTest, PositivesOfManyClassesAreWatchedByChance) {
   EXPECT_NEAR(seen, 500, 5 * std::sqrt(500.0));
 }
 
+// A head that grows is watched in as much memory as before, and what is watched still was all the time.
+TEST(CoverageTest, PositivesOfAHeadThatHasGrownAreWatchedByChance) {
+  constexpr int64_t kClasses = 1000000;
+  PositiveWatch watch(1000, 1000);
+  std::vector<int64_t> labels(1000);
+  std::iota(labels.begin(), labels.end(), 0);
+  watch.Record(0, labels);
+  watch.Grow(kClasses);
+  for (int64_t first = 0; first < kClasses / 2; first += 1000) {
+    std::iota(labels.begin(), labels.end(), first);
+    watch.Record(0, labels);
+  }
+  Coverage coverage;
+  watch.Summarize(1, &coverage);
+  EXPECT_EQ(coverage.watched_classes, 1000);
+  EXPECT_NEAR(static_cast<double>(coverage.watched_classes - coverage.never_positive), 500, 5 * std::sqrt(500.0));
+}
+
 }  // namespace
 }  // namespace myriad

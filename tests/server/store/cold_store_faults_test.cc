@@ -2,6 +2,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -109,6 +110,7 @@ TEST(ColdStoreFaultsTest, ARunThatCannotBeWrittenIsRefusedAndWrittenLater) {
     EXPECT_EQ(refused.code(), fault.code) << refused;
     EXPECT_TRUE(absl::StrContains(refused.message(), rig.options.folder)) << refused;
     EXPECT_TRUE(absl::StrContains(refused.message(), fault.says)) << refused;
+    EXPECT_EQ(ColdStore::KeyOf(refused), std::make_optional<uint64_t>(0)) << "the first of those that were to be written";
     rig.Check();
     rig.files->SetHook(nullptr);
     EXPECT_TRUE(rig.Write(Keys(0, 800), 2).ok());

@@ -1,6 +1,7 @@
 #include "server/store/io_pool.h"
 
 #include <atomic>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -34,6 +35,21 @@ TEST(IoPoolTest, AsManyPartsAsThreadsAreInFlight) {
   pool.Run(5, [&](int64_t) {
     if (together->Block()) delete together;
   });
+}
+
+// Its threads end nobody's process.
+TEST(IoPoolTest, WhatAPartThrowsComesToTheCaller) {
+  IoPool pool(3);
+  std::atomic<int> ran{0};
+  EXPECT_THROW(pool.Run(20,
+                        [&](int64_t part) {
+                          ++ran;
+                          if (part % 7 == 3) throw std::bad_alloc();
+                        }),
+               std::bad_alloc);
+  EXPECT_EQ(ran, 20) << "all parts have ended by then";
+  pool.Run(20, [&](int64_t) { ++ran; });
+  EXPECT_EQ(ran, 40);
 }
 
 // The long call cannot end before the short one has: its parts wait for it.

@@ -149,8 +149,7 @@ TEST(WriteBackQueueTest, ADiskThatFailsIsToldAndGoesOnWhenItCanWriteAgain) {
   EXPECT_FALSE(queue.Find(4, bytes.data(), &step));
 
   cold.Fail(absl::OkStatus());
-  while (!queue.Drain().ok()) {
-  }
+  EXPECT_TRUE(queue.Drain().ok()) << "the disk is asked again at once";
   ASSERT_TRUE(queue.Add(4, 0, Bytes(4).data()).ok());
   ASSERT_TRUE(queue.Drain().ok());
   EXPECT_EQ(cold.steps().size(), 5u);
