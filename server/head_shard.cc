@@ -15,11 +15,12 @@
 #include "server/step/step_errors.h"
 #include "server/step/worker_step_work.h"
 #include "server/store/direct_write.h"
+#include "server/store/memory_division.h"
 
 namespace myriad {
 namespace {
 
-// Positives of a batch for which a pool leaves room. How many will come is not known when a head is opened.
+// Positives of a step for which memory must have room. How many will come is not known when a head is opened.
 constexpr int64_t kRoomForPositives = 1024;
 // What a bulk load is compared with.
 constexpr int64_t kDirectWriteBytes = int64_t{1} << 30;
@@ -113,12 +114,20 @@ int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
   return 0;
 }
 
-int64_t HeadShard::ResidentRows(const TrainingSpec& training) const {
-  if (!HasPool(training.sampler.kind)) return DrawnRows(training);
+RowStore::StepRows HeadShard::RowsOfStep(const TrainingSpec& training) const {
   const std::shared_ptr<const Shape> shape = this->shape();
-  const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
-  return std::min(shape->partitions.ShardSize(options_.shard_index, options_.shard_count),
-                  PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
+  const int64_t all = shape->partitions.ShardSize(options_.shard_index, options_.shard_count);
+  // Of ALL_SAMPLE positives are drawn like others or not at all.
+  const int64_t positives = training.sampler.kind == SamplerOptions::Kind::kAllSample ? 0 : kRoomForPositives;
+  RowStore::StepRows rows;
+  rows.count = std::min(all, DrawnRows(training) + positives);
+  rows.resident = rows.count;
+  if (HasPool(training.sampler.kind)) {
+    const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
+    rows.resident = std::min(all, PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + positives);
+  }
+  rows.moves_idle_rows = training.optimizer.idle_update == IdleUpdate::kExact;
+  return rows;
 }
 
 int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
@@ -129,11 +138,25 @@ int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
 absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended) const {
   // Positives come on top; the step that has them asks for their memory.
   const int64_t rows = DrawnRows(training);
-  if (absl::Status status = store_->CheckRowsFit(rows, ResidentRows(training)); !status.ok()) return status;
+  if (absl::Status status = store_->CheckRowsFit(RowsOfStep(training)); !status.ok()) return status;
   const int64_t new_rows = std::min(rows, shape()->partitions.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
   return store_->CheckMemory(
       CopyBytes(training) - (ended != nullptr ? CopyBytes(*ended) : 0) + store_->BytesOfNewRows(new_rows),
       absl::StrCat("the ", rows, " rows of a step with ", options_.head.embedding_dim, " numbers each, ", new_rows, " of them new,"));
+}
+
+absl::Status HeadShard::CheckFitsMemory(int64_t memory_bytes) const {
+  if (folder_ == nullptr) return absl::OkStatus();
+  const std::shared_ptr<const Shape> shape = this->shape();
+  const absl::StatusOr<MemoryDivision> division =
+      DivideMemory(shape->head, shape->partitions.ShardSize(options_.shard_index, options_.shard_count), memory_bytes);
+  if (!division.ok()) return division.status();
+  std::shared_ptr<TrainingSession> session;
+  {
+    absl::MutexLock lock(&mu_);
+    session = session_;
+  }
+  return session == nullptr ? absl::OkStatus() : store_->CheckRowsFit(RowsOfStep(session->options().training), division->rows_bytes);
 }
 
 absl::Status HeadShard::CheckExpectedStepLocked(const SessionOptions& options) const {
@@ -245,6 +268,7 @@ void HeadShard::FinishOpen(int64_t incarnation) {
       training = opening_->training;
       committed_steps = committed_steps_;
     }
+    store_->EndRun();
     marked = CatchAll([&] { return folder_->MarkOpened(incarnation, training, committed_steps); });
   }
   std::vector<OpenDone> waiting;
@@ -419,7 +443,7 @@ void HeadShard::RunBetweenSteps(std::function<absl::Status()> task, Done done) {
   gate_->Acquire([strand = strand_, run] { strand->Run(run); });
 }
 
-absl::Status HeadShard::CheckMayGrow(const HeadSpec& now, int64_t committed_steps) const {
+absl::Status HeadShard::CheckMayGrow(const HeadSpec& now, int64_t class_count, int64_t committed_steps) const {
   if (absl::Status status = CheckIs(now, options_.shard_index, options_.shard_count); !status.ok()) return status;
   const auto refuse = [&](const auto&... parts) {
     return absl::FailedPreconditionError(absl::StrCat("head '", options_.head.name, "' on shard ", options_.shard_index, ": ", parts...));
@@ -436,14 +460,18 @@ absl::Status HeadShard::CheckMayGrow(const HeadSpec& now, int64_t committed_step
   }
   const int64_t open_steps =
       session == nullptr ? 0 : session->train().statistics().open_steps + session->evaluate().statistics().open_steps;
-  return open_steps == 0 ? absl::OkStatus() : refuse("a step of the run that trains it is under way; stop the run first");
+  if (open_steps > 0) return refuse("a step of the run that trains it is under way; stop the run first");
+  if (folder_ == nullptr) return absl::OkStatus();
+  const int64_t shard_classes =
+      Partitions(class_count, now.seed, now.partition_count).ShardSize(options_.shard_index, options_.shard_count);
+  return DivideMemory(now, shard_classes, folder_->memory_bytes()).status();
 }
 
 void HeadShard::Grow(const HeadSpec& now, int64_t class_count, int64_t committed_steps, bool check_only, Done done) {
   HeadSpec grown = now;
   grown.class_count = class_count;
   if (shape()->head == grown) return done(absl::OkStatus());
-  absl::Status status = CheckMayGrow(now, committed_steps);
+  absl::Status status = CheckMayGrow(now, class_count, committed_steps);
   std::shared_ptr<TrainingSession> ending;
   if (status.ok() && !check_only) {
     absl::MutexLock lock(&mu_);
@@ -483,12 +511,13 @@ absl::Status HeadShard::GrowNow(const HeadSpec& now, int64_t class_count, int64_
   const std::shared_ptr<const Shape> shape = std::make_shared<Shape>(grown);
   positives_->Grow(shape->partitions.ShardSize(options_.shard_index, options_.shard_count));
   std::atomic_store(&shape_, shape);
-  return absl::OkStatus();
+  // What keeps track of the new classes takes from the rows.
+  return folder_ == nullptr ? absl::OkStatus() : folder_->SetMemory(folder_->memory_bytes());
 }
 
-void HeadShard::SetMemory(int64_t memory_bytes) {
-  if (folder_ == nullptr) return;
-  RunBetweenSteps([this, memory_bytes] { return folder_->SetMemory(memory_bytes); }, [](const absl::Status&) {});
+void HeadShard::SetMemory(int64_t memory_bytes, Done done) {
+  if (folder_ == nullptr) return done(absl::OkStatus());
+  RunBetweenSteps([this, memory_bytes] { return folder_->SetMemory(memory_bytes); }, std::move(done));
 }
 
 void HeadShard::StoreVirtualRows(std::function<void(absl::StatusOr<StoredRun>)> done) {

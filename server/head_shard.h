@@ -86,6 +86,9 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now, with what a run that it
   // ends would set free.
   absl::Status CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended = nullptr) const;
+  // RESOURCE_EXHAUSTED, saying what is wanting, if with so much memory for all that the rows take the head, or a step of the run that it
+  // is open for, would not do. OK without a folder.
+  absl::Status CheckFitsMemory(int64_t memory_bytes) const ABSL_LOCKS_EXCLUDED(mu_);
   // FAILED_PRECONDITION naming both if a run expects another number of committed steps; one that accepts mixed steps, fewer than there are.
   absl::Status CheckExpectedStep(const SessionOptions& options) const ABSL_LOCKS_EXCLUDED(mu_);
   // True if nothing would be missed but a run of a lower incarnation: no row exists, no step was committed or is under way.
@@ -128,10 +131,11 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // not be in a step. Durable where there is a folder. OK, and nothing changes, where it has that many already. `check_only` changes
   // nothing and tells what the call would.
   // Errors: FAILED_PRECONDITION (the head is not `now`, or at another step; a step is under way, or a run opens it; rows that lie between
-  // steps), DATA_LOSS (torn rows), those of the folder.
+  // steps), RESOURCE_EXHAUSTED (the head's memory would not do for as many), DATA_LOSS (torn rows), those of the folder.
   void Grow(const HeadSpec& now, int64_t class_count, int64_t committed_steps, bool check_only, Done done) ABSL_LOCKS_EXCLUDED(mu_);
-  // Between two steps: from now on with so much memory for all that the rows take. Does nothing without a folder.
-  void SetMemory(int64_t memory_bytes);
+  // Between two steps: from now on with so much memory for all that the rows take. OK without a folder, which has no limit.
+  // Errors: as HeadFolder::SetMemory().
+  void SetMemory(int64_t memory_bytes, Done done);
 
   // Between two steps, gives `save` the head's state after `step` committed steps, and what copies its rows into a folder. Errors:
   // FAILED_PRECONDITION (another incarnation, another number of committed steps, no folder), DATA_LOSS as Session(); those of `save`, and
@@ -167,15 +171,15 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
 
   std::shared_ptr<const Shape> shape() const { return std::atomic_load(&shape_); }
   // OK if Grow() may begin.
-  absl::Status CheckMayGrow(const HeadSpec& now, int64_t committed_steps) const ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status CheckMayGrow(const HeadSpec& now, int64_t class_count, int64_t committed_steps) const ABSL_LOCKS_EXCLUDED(mu_);
   // On the strand, with the rows alone.
   absl::Status GrowNow(const HeadSpec& now, int64_t class_count, int64_t committed_steps) ABSL_LOCKS_EXCLUDED(mu_);
   // DATA_LOSS once a step was applied in part only.
   absl::Status CheckRows() const ABSL_LOCKS_EXCLUDED(mu_);
-  // The rows of a step without the positives on top, and what the run keeps beside them.
+  // The rows of a step without the positives on top.
   int64_t DrawnRows(const TrainingSpec& training) const;
-  // The rows that are to be in memory at once: those of a pool's partitions at its worst step, and a batch's positives.
-  int64_t ResidentRows(const TrainingSpec& training) const;
+  // With positives: a pool keeps the rows of its partitions in memory beside them, at its worst step.
+  RowStore::StepRows RowsOfStep(const TrainingSpec& training) const;
   int64_t CopyBytes(const TrainingSpec& training) const;
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
   absl::Status CheckExpectedStepLocked(const SessionOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

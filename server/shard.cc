@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "head/partitions.h"
 #include "proto/wire/status.h"
 #include "server/step/step_errors.h"
 #include "server/store/cold_store.h"
+#include "server/store/folders.h"
 #include "server/store/tiered_row_store.h"
 
 namespace myriad {
@@ -19,20 +20,59 @@ constexpr size_t kMaxHeads = 1024;
 
 }  // namespace
 
-absl::Status Shard::CheckRoomForHead(const std::string& head) const {
-  if (heads_.size() < kMaxHeads) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("this shard has ", kMaxHeads, " heads already; no room for '", head, "'"));
+int64_t Shard::ShareOfMemory(size_t head_count) const {
+  return options_.memory_bytes / static_cast<int64_t>(std::max<size_t>(1, head_count));
 }
 
-std::string Shard::FolderOf(const std::string& head) const { return absl::StrCat(options_.store, "/heads/", head); }
+absl::Status Shard::CheckRoomForHead(const std::string& head) const {
+  if (heads_.count(head) > 0) return absl::OkStatus();
+  if (heads_.size() >= kMaxHeads) {
+    return absl::ResourceExhaustedError(absl::StrCat("this shard has ", kMaxHeads, " heads already; no room for '", head, "'"));
+  }
+  if (options_.memory_bytes == 0) return absl::OkStatus();
+  const int64_t share = ShareOfMemory(heads_.size() + 1);
+  for (const auto& [name, other] : heads_) {
+    const absl::Status fits = other.head != nullptr ? other.head->CheckFitsMemory(share) : absl::OkStatus();
+    if (!fits.ok()) {
+      return Annotate(fits, absl::StrCat("head '", head, "' would leave the others ", share >> 20, " MiB each, of ",
+                                         options_.memory_bytes >> 20, " MiB of --memory for all"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Shard::Begin(const std::string& head, absl::string_view what) {
+  heads_[head] = {nullptr, absl::UnavailableError(absl::StrCat("head '", head, "' is being ", what, " here; try again"))};
+}
+
+void Shard::End(const std::string& head, HeadPtr made) {
+  absl::MutexLock lock(&mu_);
+  if (made != nullptr) {
+    heads_[head] = {std::move(made), absl::OkStatus()};
+  } else {
+    heads_.erase(head);
+  }
+  ShareMemory();
+}
 
 HeadFolder::Options Shard::FolderOptions(size_t head_count) const {
   HeadFolder::Options folder;
   folder.max_rows = options_.max_rows;
-  folder.memory_bytes = options_.memory_bytes / static_cast<int64_t>(std::max<size_t>(1, head_count));
+  folder.memory_bytes = ShareOfMemory(head_count);
   folder.available_memory = options_.available_memory;
   folder.log = options_.log;
   return folder;
+}
+
+void Shard::ShareMemory() const {
+  if (options_.memory_bytes == 0) return;
+  const int64_t share = ShareOfMemory(heads_.size());
+  for (const auto& [name, entry] : heads_) {
+    if (entry.head == nullptr) continue;
+    entry.head->SetMemory(share, [log = options_.log, name = name, share](const absl::Status& status) {
+      if (!status.ok() && log) log(absl::StrCat("head '", name, "' has not come down to ", share >> 20, " MiB yet: ", status.message()));
+    });
+  }
 }
 
 Shard::HeadPtr Shard::Wrap(HeadFolder::Opened opened, int64_t least_incarnation) const {
@@ -42,15 +82,19 @@ Shard::HeadPtr Shard::Wrap(HeadFolder::Opened opened, int64_t least_incarnation)
 }
 
 absl::StatusOr<Shard::HeadPtr> Shard::Make(const HeadSpec& head, int shard_index, int shard_count) const {
-  const HeadFolder::Options folder = FolderOptions(heads_.size() + (heads_.count(head.name) == 0 ? 1 : 0));
-  if (!options_.store.empty()) {
+  size_t head_count;
+  {
+    absl::MutexLock lock(&mu_);
+    head_count = heads_.size();
+  }
+  const HeadFolder::Options folder = FolderOptions(head_count);
+  if (stored_.kept()) {
     HeadState state;
     state.head = head;
     state.shard_index = shard_index;
     state.shard_count = shard_count;
-    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Create(FolderOf(head.name), state, folder);
+    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Create(stored_.PathOf(head.name), state, folder);
     if (!opened.ok()) return opened.status();
-    for (const auto& [name, other] : heads_) other->SetMemory(folder.memory_bytes);
     return Wrap(*std::move(opened));
   }
   TieredRowStore::Options store;
@@ -66,62 +110,53 @@ absl::StatusOr<Shard::HeadPtr> Shard::Make(const HeadSpec& head, int shard_index
                                      connect_);
 }
 
-void Shard::Unmake(HeadPtr head) const {
-  if (options_.store.empty()) return;
-  const std::string folder = FolderOf(head->spec().name);
-  head.reset();
-  std::error_code ignored;
-  std::filesystem::remove_all(folder, ignored);
-  for (const auto& [name, other] : heads_) other->SetMemory(FolderOptions(heads_.size()).memory_bytes);
-}
-
 absl::Status Shard::OpenStored() {
-  if (options_.store.empty()) return absl::OkStatus();
-  std::error_code error;
-  const std::filesystem::path heads = std::filesystem::path(options_.store) / "heads";
-  std::filesystem::create_directories(heads, error);
-  std::vector<std::string> paths;
-  if (!error) {
-    for (std::filesystem::directory_iterator entry(heads, error), end; !error && entry != end; entry.increment(error)) {
-      paths.push_back(entry->path().string());
-    }
-  }
-  if (error) return absl::UnavailableError(absl::StrCat("--store ", heads.string(), ": ", error.message()));
-  std::sort(paths.begin(), paths.end());
+  if (!stored_.kept()) return absl::OkStatus();
+  const absl::StatusOr<std::vector<std::string>> paths = stored_.Recover();
+  if (!paths.ok()) return Annotate(paths.status(), "--store");
   absl::MutexLock lock(&mu_);
-  for (const std::string& path : paths) {
-    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(path, FolderOptions(paths.size()));
+  for (const std::string& path : *paths) {
+    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(path, FolderOptions(paths->size()));
     if (absl::IsNotFound(opened.status())) {
       if (options_.log) options_.log(absl::StrCat(path, ": a server was stopped while it made this head; it is removed"));
-      std::filesystem::remove_all(path, error);
+      RemoveAll(path).IgnoreError();
+      continue;
+    }
+    if (absl::IsDataLoss(opened.status())) {
+      const std::string name = std::filesystem::path(path).filename().string();
+      const absl::Status why = absl::DataLossError(absl::StrCat("head '", name, "' cannot be used: ", opened.status().message(),
+                                                                "; go back to a save with --resume, or remove ", path));
+      if (options_.log) options_.log(std::string(why.message()));
+      heads_[name] = {nullptr, why};
       continue;
     }
     if (!opened.ok()) return opened.status();
     HeadPtr head = Wrap(*std::move(opened));
     const std::string name = head->spec().name;
-    if (FolderOf(name) != path || !heads_.emplace(name, std::move(head)).second) {
-      return absl::FailedPreconditionError(absl::StrCat(path, ": holds head '", name, "'; it must lie in ", FolderOf(name)));
+    if (stored_.PathOf(name) != path) {
+      return absl::FailedPreconditionError(absl::StrCat(path, ": holds head '", name, "'; it must lie in ", stored_.PathOf(name)));
     }
+    heads_[name] = {std::move(head), absl::OkStatus()};
   }
   return absl::OkStatus();
 }
 
 absl::Status Shard::CloseStored() {
-  std::map<std::string, HeadPtr> heads;
+  std::map<std::string, Entry> heads;
   {
     absl::MutexLock lock(&mu_);
     heads.swap(heads_);
   }
   absl::Status first;
-  for (auto& [name, head] : heads) {
-    const HeadShard::Info info = head->info();
-    const absl::Status status = head->CloseFolder();
+  for (auto& [name, entry] : heads) {
+    if (entry.head == nullptr) continue;
+    const HeadShard::Info info = entry.head->info();
+    const absl::Status status = entry.head->CloseFolder();
     if (first.ok() && !status.ok()) first = Annotate(status, absl::StrCat("head '", name, "'"));
     // The last that holds it: its files are closed.
-    head.reset();
-    std::error_code ignored;
-    if (!options_.store.empty() && status.ok() && info.row_count == 0 && info.committed_steps == 0) {
-      std::filesystem::remove_all(FolderOf(name), ignored);
+    entry.head.reset();
+    if (stored_.kept() && status.ok() && info.row_count == 0 && info.committed_steps == 0 && !info.mixed_steps) {
+      RemoveAll(stored_.PathOf(name)).IgnoreError();
     }
   }
   return first;
@@ -129,49 +164,63 @@ absl::Status Shard::CloseStored() {
 
 void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDone done) {
   const int shard_count = session.shard_addresses.size();
-  std::shared_ptr<HeadShard> opened, replaced;
-  const absl::Status status = [&] {
+  HeadPtr found, replaced;
+  const absl::Status status = [&]() -> absl::Status {
     absl::MutexLock lock(&mu_);
-    const auto found = heads_.find(head.name);
-    if (found != heads_.end()) {
-      opened = found->second;
-      const absl::Status same = opened->CheckIs(head, session.shard_index, shard_count);
+    const auto entry = heads_.find(head.name);
+    if (entry != heads_.end()) {
+      if (entry->second.head == nullptr) return entry->second.why;
+      const absl::Status same = entry->second.head->CheckIs(head, session.shard_index, shard_count);
       // One with a folder of its own keeps it until the server stops.
-      if (same.ok() || !options_.store.empty() || !opened->MayGiveWay(session.incarnation)) return same;
-      replaced = opened;
+      if (same.ok() || stored_.kept() || !entry->second.head->MayGiveWay(session.incarnation)) {
+        found = entry->second.head;
+        return same;
+      }
+      replaced = entry->second.head;
     } else if (absl::Status room = CheckRoomForHead(head.name); !room.ok()) {
       return room;
     }
-    absl::StatusOr<HeadPtr> made = Make(head, session.shard_index, shard_count);
-    if (!made.ok()) return made.status();
-    opened = *std::move(made);
-    absl::Status fits = opened->CheckStepFits(session.training);
-    if (fits.ok()) fits = opened->CheckExpectedStep(session);
-    if (!fits.ok()) {
-      Unmake(std::move(opened));
-      return fits;
-    }
-    heads_.insert_or_assign(head.name, opened);
+    Begin(head.name, "made");
     return absl::OkStatus();
   }();
   if (!status.ok()) return done(status);
+  if (found != nullptr) return found->Open(std::move(session), std::move(done));
+  absl::StatusOr<HeadPtr> made = Make(head, session.shard_index, shard_count);
+  absl::Status fits = made.status();
+  if (fits.ok()) fits = (*made)->CheckStepFits(session.training);
+  if (fits.ok()) fits = (*made)->CheckExpectedStep(session);
+  if (!fits.ok()) {
+    // The head was not taken: its folder goes, and the others have its memory again.
+    if (made.ok()) {
+      made->reset();
+      if (stored_.kept()) RemoveAll(stored_.PathOf(head.name)).IgnoreError();
+    }
+    End(head.name, std::move(replaced));
+    return done(fits);
+  }
+  found = *made;
+  End(head.name, *std::move(made));
   if (replaced != nullptr) {
     replaced->Shutdown(absl::FailedPreconditionError(
         absl::StrCat("head '", head.name, "' was opened anew by another run (incarnation ", session.incarnation, "); this run must stop")));
   }
-  opened->Open(std::move(session), std::move(done));
+  found->Open(std::move(session), std::move(done));
 }
 
 absl::StatusOr<std::shared_ptr<HeadShard>> Shard::FindOrCreate(const HeadSpec& head, int shard_index, int shard_count) {
-  absl::MutexLock lock(&mu_);
-  const auto found = heads_.find(head.name);
-  if (found != heads_.end()) {
-    if (absl::Status status = found->second->CheckIs(head, shard_index, shard_count); !status.ok()) return status;
-    return found->second;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = heads_.find(head.name);
+    if (found != heads_.end()) {
+      if (found->second.head == nullptr) return found->second.why;
+      if (absl::Status status = found->second.head->CheckIs(head, shard_index, shard_count); !status.ok()) return status;
+      return found->second.head;
+    }
+    if (absl::Status status = CheckRoomForHead(head.name); !status.ok()) return status;
+    Begin(head.name, "made");
   }
-  if (absl::Status status = CheckRoomForHead(head.name); !status.ok()) return status;
   absl::StatusOr<HeadPtr> made = Make(head, shard_index, shard_count);
-  if (made.ok()) heads_.emplace(head.name, *made);
+  End(head.name, made.ok() ? *made : nullptr);
   return made;
 }
 
@@ -181,13 +230,16 @@ absl::StatusOr<std::shared_ptr<HeadShard>> Shard::Find(const std::string& head) 
   if (found == heads_.end()) {
     return absl::DataLossError(absl::StrCat("this shard has not opened head '", head.substr(0, 64), "': it restarted, or never did"));
   }
-  return found->second;
+  if (found->second.head == nullptr) return found->second.why;
+  return found->second.head;
 }
 
 std::vector<std::shared_ptr<HeadShard>> Shard::heads() const {
   absl::MutexLock lock(&mu_);
   std::vector<std::shared_ptr<HeadShard>> heads;
-  for (const auto& [name, head] : heads_) heads.push_back(head);
+  for (const auto& [name, entry] : heads_) {
+    if (entry.head != nullptr) heads.push_back(entry.head);
+  }
   return heads;
 }
 
@@ -212,27 +264,49 @@ void Shard::DropSave(const std::string& head, const std::string& save, HeadShard
 }
 
 void Shard::ListSaves(std::function<void(absl::StatusOr<std::vector<ShardSaves::Entry>>)> done) {
-  executor_->Run([this, done = std::move(done)] { done(CatchAll([&] { return saves_.List(); })); });
+  executor_->Run([this, done = std::move(done)] {
+    absl::StatusOr<std::vector<ShardSaves::Entry>> entries = CatchAll([&] { return saves_.List(); });
+    for (size_t i = 0; options_.log && entries.ok() && i < entries->size(); ++i) {
+      const ShardSaves::Entry& entry = (*entries)[i];
+      if (!entry.state.ok()) options_.log(absl::StrCat("save ", entry.save, " is of no use: ", entry.state.status().message()));
+    }
+    done(std::move(entries));
+  });
 }
 
-absl::StatusOr<int64_t> Shard::Retire(const std::string& head, const std::string& save) {
+absl::Status Shard::CheckMayRestore(const HeadState& saved, const std::string& save) const {
+  const std::string& head = saved.head.name;
   const auto found = heads_.find(head);
-  if (found != heads_.end()) {
-    const HeadShard::Info info = found->second->info();
+  if (found == heads_.end()) return CheckRoomForHead(head);
+  if (found->second.head == nullptr) return absl::IsUnavailable(found->second.why) ? found->second.why : absl::OkStatus();
+  const int64_t classes = found->second.head->spec().class_count;
+  if (classes <= saved.head.class_count) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("head '", head, "' has grown to ", classes, " classes; save ", save, " has ",
+                                                    saved.head.class_count, ", and would take the others' rows"));
+}
+
+absl::StatusOr<int64_t> Shard::Retire(const HeadState& saved, const std::string& save) {
+  absl::MutexLock lock(&mu_);
+  if (absl::Status status = CheckMayRestore(saved, save); !status.ok()) return status;
+  const std::string& name = saved.head.name;
+  const auto found = heads_.find(name);
+  if (const HeadPtr* head = found != heads_.end() ? &found->second.head : nullptr; head != nullptr && *head != nullptr) {
+    const HeadShard::Info info = (*head)->info();
     if (info.steps.open_steps > 0) {
       return absl::FailedPreconditionError(
-          absl::StrCat("head '", head, "' has a step under way (incarnation ", info.incarnation, "): end that run first"));
+          absl::StrCat("head '", name, "' has a step under way (incarnation ", info.incarnation, "): end that run first"));
     }
-    if (found->second.use_count() > 1) return absl::UnavailableError(absl::StrCat("head '", head, "' is still in use"));
-    found->second->Shutdown(
-        absl::FailedPreconditionError(absl::StrCat("head '", head, "' went back to save ", save, "; this run must stop")));
-    retired_[head] = {found->second->rows(), info.incarnation};
-    heads_.erase(found);
+    if (head->use_count() > 1) return absl::UnavailableError(absl::StrCat("head '", name, "' is still in use"));
+    (*head)->Shutdown(absl::FailedPreconditionError(absl::StrCat("head '", name, "' went back to save ", save, "; this run must stop")));
+    retired_[name] = {(*head)->rows(), info.incarnation};
   }
-  const auto retired = retired_.find(head);
+  Begin(name, absl::StrCat("put back to save ", save));
+  const auto retired = retired_.find(name);
   if (retired == retired_.end()) return 0;
-  if (!retired->second.rows.expired()) return absl::UnavailableError(absl::StrCat("head '", head, "' is still in use"));
-  return retired->second.incarnation;
+  if (retired->second.rows.expired()) return retired->second.incarnation;
+  heads_[name].why =
+      absl::DataLossError(absl::StrCat("head '", name, "' was to go back to save ", save, ", and has not: put it back again"));
+  return absl::UnavailableError(absl::StrCat("head '", name, "' is still in use"));
 }
 
 absl::StatusOr<int64_t> Shard::RestoreNow(const HeadSpec& head, int shard_index, int shard_count, const std::string& save) {
@@ -243,28 +317,54 @@ absl::StatusOr<int64_t> Shard::RestoreNow(const HeadSpec& head, int shard_index,
     return absl::FailedPreconditionError(absl::StrCat("save ", save, " of head '", head.name, "' is of shard ", saved->shard_index, " of ",
                                                       saved->shard_count, "; the call says shard ", shard_index, " of ", shard_count));
   }
-  absl::MutexLock lock(&mu_);
+  {
+    absl::MutexLock lock(&mu_);
+    if (absl::Status status = CheckMayRestore(*saved, save); !status.ok()) return status;
+    if (!restoring_.insert(head.name).second) {
+      return absl::UnavailableError(absl::StrCat("head '", head.name, "' is being put back already"));
+    }
+  }
+  const absl::Cleanup over = [&] {
+    absl::MutexLock lock(&mu_);
+    restoring_.erase(head.name);
+  };
+  return RestoreAlone(*saved, save);
+}
+
+// No other call puts back the same head meanwhile.
+absl::StatusOr<int64_t> Shard::RestoreAlone(const HeadState& saved, const std::string& save) {
+  const std::string& name = saved.head.name;
   // Opened once apart from the head, so that a damaged save costs nothing.
-  const std::string copy = absl::StrCat(options_.store, "/restoring");
-  if (absl::Status status = saves_.CopyRows(save, head.name, copy); !status.ok()) return status;
-  const HeadFolder::Options folder_options = FolderOptions(heads_.size() + (heads_.count(head.name) == 0 ? 1 : 0));
+  const std::string copy = stored_.PathOfNext(name);
+  const absl::Cleanup remove = [&] { RemoveAll(copy).IgnoreError(); };
+  if (absl::Status status = saves_.CopyRows(save, name, copy); !status.ok()) return status;
   ColdStore::Options copied;
   copied.folder = copy;
   copied.must_exist = true;
   if (absl::Status status = ColdStore::Open(copied).status(); !status.ok()) return status;
-  const absl::StatusOr<int64_t> incarnation = Retire(head.name, save);
+  const absl::StatusOr<int64_t> incarnation = Retire(saved, save);
   if (!incarnation.ok()) return incarnation.status();
-  const std::string folder = FolderOf(head.name);
-  std::error_code error;
-  std::filesystem::remove_all(folder, error);
-  if (!error) std::filesystem::rename(copy, folder, error);
-  if (error) return absl::UnavailableError(absl::StrCat(folder, ": ", error.message()));
-  absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(folder, folder_options);
-  if (!opened.ok()) return opened.status();
-  for (const auto& [name, other] : heads_) other->SetMemory(folder_options.memory_bytes);
+  size_t head_count;
+  {
+    absl::MutexLock lock(&mu_);
+    head_count = heads_.size();
+  }
+  const absl::Status placed = stored_.PutInPlace(name);
+  absl::StatusOr<HeadFolder::Opened> opened =
+      placed.ok() ? HeadFolder::Open(stored_.PathOf(name), FolderOptions(head_count)) : absl::StatusOr<HeadFolder::Opened>(placed);
+  if (!opened.ok()) {
+    absl::MutexLock lock(&mu_);
+    heads_[name].why = absl::DataLossError(absl::StrCat("head '", name, "' was not put back to save ", save, ": ",
+                                                        opened.status().message(), "; once that is mended, put it back again"));
+    return opened.status();
+  }
   const int64_t committed_steps = opened->folder->state().committed_steps;
-  heads_.emplace(head.name, Wrap(*std::move(opened), *incarnation));
-  retired_.erase(head.name);
+  HeadPtr head = Wrap(*std::move(opened), *incarnation);
+  {
+    absl::MutexLock lock(&mu_);
+    retired_.erase(name);
+  }
+  End(name, std::move(head));
   return committed_steps;
 }
 

@@ -306,10 +306,12 @@ grpc::ServerUnaryReactor* ShardAdminService::ListSaves(grpc::CallbackServerConte
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   shard_->ListSaves([reactor, response](const absl::StatusOr<std::vector<ShardSaves::Entry>>& entries) {
     for (size_t i = 0; entries.ok() && i < entries->size(); ++i) {
+      const ShardSaves::Entry& entry = (*entries)[i];
+      if (!entry.state.ok()) continue;  // The log has it.
       v1::HeadSave* save = response->add_saves();
-      save->set_save((*entries)[i].save);
-      save->set_head((*entries)[i].state.head.name);
-      save->set_committed_steps((*entries)[i].state.committed_steps);
+      save->set_save(entry.save);
+      save->set_head(entry.head);
+      save->set_committed_steps(entry.state->committed_steps);
     }
     reactor->Finish(ToGrpcStatus(entries.status()));
   });

@@ -69,8 +69,8 @@ absl::StatusOr<HeadState> ReadState(ColdStore* cold) {
 
 }  // namespace
 
-HeadFolder::HeadFolder(std::string path, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows)
-    : path_(std::move(path)), state_(std::move(state)), mixed_steps_(mixed_steps), rows_(rows) {
+HeadFolder::HeadFolder(std::string path, int64_t memory_bytes, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows)
+    : path_(std::move(path)), memory_bytes_(memory_bytes), state_(std::move(state)), mixed_steps_(mixed_steps), rows_(rows) {
   rows_->SetBeforeChange([this] { return MarkInUse(); });
 }
 
@@ -105,7 +105,7 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Assemble(const std::string& path,
   Opened opened;
   opened.rows = std::make_unique<TieredRowStore>(store, std::move(cold), std::move(presence));
   if (absl::Status status = opened.rows->RestoreIdleRows(); !status.ok()) return Annotate(status, path);
-  opened.folder.reset(new HeadFolder(path, std::move(state), mixed_steps, opened.rows.get()));
+  opened.folder.reset(new HeadFolder(path, options.memory_bytes, std::move(state), mixed_steps, opened.rows.get()));
   return opened;
 }
 
@@ -145,7 +145,9 @@ absl::StatusOr<MemoryDivision> HeadFolder::Divide(const HeadState& state, int64_
 
 absl::Status HeadFolder::SetMemory(int64_t memory_bytes) {
   const absl::StatusOr<MemoryDivision> memory = Divide(state_, memory_bytes);
-  return memory.ok() ? rows_->SetMemory(memory->rows_bytes) : memory.status();
+  if (!memory.ok()) return memory.status();
+  memory_bytes_ = memory_bytes;
+  return rows_->SetMemory(memory->rows_bytes);
 }
 
 absl::Status HeadFolder::PutState() {

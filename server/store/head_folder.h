@@ -1,6 +1,7 @@
 #ifndef MYRIAD_SERVER_STORE_HEAD_FOLDER_H_
 #define MYRIAD_SERVER_STORE_HEAD_FOLDER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,6 +60,8 @@ class HeadFolder {
   // lost, it knows no more than the steps that were committed when the folder was last marked.
   const std::optional<StepRange>& mixed_steps() const { return mixed_steps_; }
 
+  // As Options has it, or SetMemory(). Any thread may ask.
+  int64_t memory_bytes() const { return memory_bytes_; }
   // As TieredRowStore::SetMemory(), of Options::memory_bytes. Errors: also RESOURCE_EXHAUSTED as DivideMemory(): nothing changes.
   absl::Status SetMemory(int64_t memory_bytes);
 
@@ -79,13 +82,14 @@ class HeadFolder {
   absl::Status SaveTo(const std::string& path, int64_t committed_steps);
 
  private:
-  HeadFolder(std::string path, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows);
+  HeadFolder(std::string path, int64_t memory_bytes, HeadState state, std::optional<StepRange> mixed_steps, TieredRowStore* rows);
   static absl::StatusOr<Opened> Assemble(const std::string& path, HeadState state, std::unique_ptr<ColdStore> cold, const Options& options);
   // What state_ says goes to the disk.
   absl::Status PutState();
   static absl::StatusOr<MemoryDivision> Divide(const HeadState& state, int64_t memory_bytes);
 
   const std::string path_;
+  std::atomic<int64_t> memory_bytes_;
   HeadState state_;
   // False after an error of PutState(): the disk may have that note, the one before, or get it later by itself.
   bool note_is_sure_ = true;

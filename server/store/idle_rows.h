@@ -1,6 +1,7 @@
 #ifndef MYRIAD_SERVER_STORE_IDLE_ROWS_H_
 #define MYRIAD_SERVER_STORE_IDLE_ROWS_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -59,7 +60,7 @@ class IdleRows {
  private:
   const HeadSpec head_;
   const RowCodec codec_;
-  bool active_ = false;
+  std::atomic<bool> active_{false};
   std::optional<SgdStep> prepared_;
   // Changed by the strand alone, under the lock; read by the strand without it and by others with it.
   mutable absl::Mutex mu_;

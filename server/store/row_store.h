@@ -2,6 +2,7 @@
 #define MYRIAD_SERVER_STORE_ROW_STORE_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,8 +20,8 @@ namespace myriad {
 // A step pins its rows, works on them in place and either commits or unpins. Whatever a commit needs is made ready by Pin(), so that
 // a shard that has voted YES can apply the step without a way to fail.
 //
-// Calls must be serial (the head's strand sees to it); CheckMemory() and the const calls without class ids alone are thread-safe. Class ids
-// and partitions must be in range and of this shard; the caller checks it.
+// Calls must be serial (the head's strand sees to it), but for those in the last part of the class, which are thread-safe. Class ids and
+// partitions must be in range and of this shard; the caller checks it.
 class RowStore {
  public:
   // Where the rows of one pin were found, and what that took.
@@ -29,6 +30,7 @@ class RowStore {
     int64_t awaited = 0;  // Announced, and still on their way into memory.
     int64_t misses = 0;   // On disk: the step had to read them.
     int64_t created = 0;  // Virtual until then.
+    // For reads, and for the write-back of rows that had to make room.
     double disk_wait_seconds = 0.0;
   };
   // Where the pinned rows lie, in the order of the class ids: D floats each. Valid until Commit() or Unpin().
@@ -36,6 +38,13 @@ class RowStore {
     absl::Span<float* const> weights;
     absl::Span<float* const> slots;
     PinFigures figures;
+  };
+
+  // What a step asks of memory, for CheckRowsFit().
+  struct StepRows {
+    int64_t count = 0;             // That it works on.
+    int64_t resident = 0;          // In memory at once, those included.
+    bool moves_idle_rows = false;  // It calls MoveIdleRows().
   };
 
   virtual ~RowStore() = default;
@@ -82,6 +91,9 @@ class RowStore {
   // background; those of partitions that are not among them any more make room, and what is new in them goes to the disk.
   virtual void KeepPartitions(absl::Span<const int32_t> partitions) = 0;
 
+  // The run whose steps came is over: what was kept for it, partitions and memory, serves others. Not while rows are pinned.
+  virtual void EndRun() = 0;
+
   // Every row that exists durable on disk; all stay in memory as well. Nothing to do without a disk. Not while rows are pinned.
   // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk): no row is lost; what was written stays.
   virtual absl::Status Flush() = 0;
@@ -89,19 +101,22 @@ class RowStore {
   // An order over existing rows by (partition, index), as opaque increasing keys. ScanKeys() gives up to `max_keys` keys greater than
   // `after` (-1: from the start) in order; fewer than `max_keys` means that no more follow.
   virtual std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const = 0;
-  virtual int64_t ClassOfKey(int64_t key) const = 0;
 
   // Makes room for `row_count` more rows and touches its pages.
   // Errors: INVALID_ARGUMENT (negative), RESOURCE_EXHAUSTED (the limit of rows, memory): what was reserved before stays.
   virtual absl::Status Reserve(int64_t row_count) = 0;
 
+  // Thread-safe from here on.
+
+  // The class of a key of ScanKeys().
+  virtual int64_t ClassOfKey(int64_t key) const = 0;
   // OK if the process can take `bytes` more beside the rows, which `purpose` names, without coming so near the end of its memory that the
   // system might kill it. For what a step allocates; rows are counted by Pin(), Write() and Reserve() themselves.
   // Errors: RESOURCE_EXHAUSTED with both numbers.
   virtual absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const = 0;
-  // RESOURCE_EXHAUSTED, saying how much memory is wanting, if a step on so many rows, beside others so that `resident_rows` are in memory
-  // at once, would never fit what this head has of it.
-  virtual absl::Status CheckRowsFit(int64_t row_count, int64_t resident_rows) const = 0;
+  // RESOURCE_EXHAUSTED, saying how much memory is wanting, if such a step would never fit `memory_bytes` for rows, or without it what this
+  // head has of them.
+  virtual absl::Status CheckRowsFit(const StepRows& rows, std::optional<int64_t> memory_bytes = std::nullopt) const = 0;
   // What `row_count` more rows would take, for CheckMemory(); reserved ones take nothing.
   virtual int64_t BytesOfNewRows(int64_t row_count) const = 0;
 

@@ -18,8 +18,8 @@ struct RowStoreStatistics {
   int64_t announced = 0;  // Because they were announced.
   int64_t kept = 0;       // With a partition that is to stay in memory.
   int64_t evicted = 0;
-  double disk_wait_seconds = 0.0;        // That steps waited for reads.
-  double write_back_wait_seconds = 0.0;  // That steps waited for room in the write-back queue.
+  double disk_wait_seconds = 0.0;        // That steps waited for reads, and for room in the write-back queue.
+  double write_back_wait_seconds = 0.0;  // Of it, the latter; with that of writes and saves.
   // Now.
   int64_t record_bytes = 0;  // Of one row in memory.
   int64_t slab_rows = 0;

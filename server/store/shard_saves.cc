@@ -1,11 +1,7 @@
 #include "server/store/shard_saves.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -16,6 +12,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status.h"
+#include "server/store/folders.h"
 
 namespace myriad {
 
@@ -27,11 +24,6 @@ constexpr size_t kLongestName = 100;
 constexpr char kRows[] = "/rows";
 constexpr char kState[] = "/state";
 
-absl::Status FileError(const std::error_code& error, const std::string& path) {
-  const std::string message = absl::StrCat(path, ": ", error.message());
-  return error == std::errc::no_space_on_device ? absl::ResourceExhaustedError(message) : absl::UnavailableError(message);
-}
-
 absl::Status CheckName(const char* what, const std::string& name) {
   const auto allowed = [](char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_'; };
   if (!name.empty() && name.size() <= kLongestName && name[0] != '.' && std::all_of(name.begin(), name.end(), allowed)) {
@@ -41,17 +33,6 @@ absl::Status CheckName(const char* what, const std::string& name) {
                                                  " letters, digits, '.', '-' or '_', not beginning with '.'"));
 }
 
-absl::Status Sync(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) return FileError(std::error_code(errno, std::generic_category()), path);
-  // Some file systems cannot sync a folder and say EINVAL.
-  const int error = ::fsync(fd) != 0 && errno != EINVAL ? errno : 0;
-  ::close(fd);
-  return error == 0 ? absl::OkStatus() : FileError(std::error_code(error, std::generic_category()), path);
-}
-
-absl::Status SyncFolder(const std::string& path) { return Sync(path, O_RDONLY | O_DIRECTORY); }
-
 // A file appears under its name once it is whole and durable.
 absl::Status WriteWhole(const std::string& path, const std::string& bytes) {
   const std::string temporary = path + ".tmp";
@@ -59,17 +40,9 @@ absl::Status WriteWhole(const std::string& path, const std::string& bytes) {
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
   if (!file) return FileError(std::error_code(errno, std::generic_category()), temporary);
-  if (absl::Status status = Sync(temporary, O_RDONLY); !status.ok()) return status;
-  std::error_code error;
-  fs::rename(temporary, path, error);
-  if (error) return FileError(error, path);
+  if (absl::Status status = SyncFile(temporary); !status.ok()) return status;
+  if (absl::Status status = Rename(temporary, path); !status.ok()) return status;
   return SyncFolder(fs::path(path).parent_path().string());
-}
-
-absl::Status RemoveAll(const std::string& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  return error ? FileError(error, path) : absl::OkStatus();
 }
 
 absl::StatusOr<HeadState> ReadState(const std::string& path) {
@@ -108,9 +81,7 @@ absl::Status ShardSaves::Make(const std::string& save, const HeadState& state,
   }
   if (!absl::IsNotFound(made.status())) return made.status();
   if (absl::Status status = RemoveAll(*path); !status.ok()) return status;
-  std::error_code error;
-  fs::create_directories(*path, error);
-  if (error) return FileError(error, *path);
+  if (absl::Status status = CreateFolders(*path); !status.ok()) return status;
   if (absl::Status status = copy(*path + kRows); !status.ok()) return status;
   for (const std::string& folder : {*path + kRows, *path, absl::StrCat(folder_, "/", save), folder_}) {
     if (absl::Status status = SyncFolder(folder); !status.ok()) return status;
@@ -131,9 +102,8 @@ absl::Status ShardSaves::CopyRows(const std::string& save, const std::string& he
   const absl::StatusOr<std::string> path = PathOf(save, head);
   if (!path.ok()) return path.status();
   if (absl::Status status = RemoveAll(folder); !status.ok()) return status;
+  if (absl::Status status = CreateFolders(folder); !status.ok()) return status;
   std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) return FileError(error, folder);
   for (fs::directory_iterator entry(*path + kRows, error), end; !error && entry != end; entry.increment(error)) {
     const fs::path target = fs::path(folder) / entry->path().filename();
     // Tables are never changed once they are written; everything else may be.
@@ -142,7 +112,7 @@ absl::Status ShardSaves::CopyRows(const std::string& save, const std::string& he
     } else {
       fs::copy_file(entry->path(), target, error);
       if (!error) {
-        if (absl::Status status = Sync(target.string(), O_RDONLY); !status.ok()) return status;
+        if (absl::Status status = SyncFile(target.string()); !status.ok()) return status;
       }
     }
     if (error) return FileError(error, target.string());
@@ -170,12 +140,11 @@ absl::StatusOr<std::vector<ShardSaves::Entry>> ShardSaves::List() const {
     it.disable_recursion_pending();
     absl::StatusOr<HeadState> state = ReadState(it->path().string() + kState);
     if (absl::IsNotFound(state.status())) continue;
-    if (!state.ok()) return state.status();
-    entries.push_back({it->path().parent_path().filename().string(), *std::move(state)});
+    entries.push_back({it->path().parent_path().filename().string(), it->path().filename().string(), std::move(state)});
   }
   if (error && error != std::errc::no_such_file_or_directory) return FileError(error, folder_);
   std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return std::tie(a.save, a.state.head.name) < std::tie(b.save, b.state.head.name); });
+            [](const Entry& a, const Entry& b) { return std::tie(a.save, a.head) < std::tie(b.save, b.head); });
   return entries;
 }
 

@@ -17,7 +17,8 @@ class ShardSaves {
  public:
   struct Entry {
     std::string save;
-    HeadState state;
+    std::string head;
+    absl::StatusOr<HeadState> state;  // DATA_LOSS as Find(), naming the file: the save is of no use.
   };
 
   // `folder` is STORE/saves; it need not exist. Empty: no saves are kept, and every call is FAILED_PRECONDITION.
@@ -40,7 +41,7 @@ class ShardSaves {
   // Removes a head's save, its state first; OK if there is none.
   absl::Status Drop(const std::string& save, const std::string& head) const;
 
-  // The complete ones, in the order of saves and heads. Errors: those of the system; DATA_LOSS as Find.
+  // The complete ones, in the order of saves and heads. Errors: those of the system.
   absl::StatusOr<std::vector<Entry>> List() const;
 
  private:

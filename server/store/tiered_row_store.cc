@@ -36,7 +36,8 @@ constexpr char kIdleNote[] = "idle_updates";
 
 TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore> cold, std::unique_ptr<PresenceBitmap> presence)
     : options_(options),
-      partitions_(options.head.class_count, options.head.seed, options.head.partition_count),
+      places_(options.head.class_count, options.head.seed, options.head.partition_count),
+      partitions_(places_),
       codec_(options.head),
       limits_(options.head.name, options.max_rows, options.available_memory),
       dim_(options.head.embedding_dim),
@@ -94,21 +95,29 @@ void TieredRowStore::SettleIfDue(uint32_t record) {
 
 absl::Status TieredRowStore::WriteBack(uint32_t record) {
   SettleIfDue(record);
-  return stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
-}
-
-absl::Status TieredRowStore::Evict(uint32_t record) {
-  if (MustBeWritten(record)) {
-    if (absl::Status status = WriteBack(record); !status.ok()) return status;
-  }
-  hot_.Remove(record);
-  ++counts_.evicted;
-  return absl::OkStatus();
+  return NameClass(stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record)));
 }
 
 bool TieredRowStore::TryWriteBack(uint32_t record) {
   SettleIfDue(record);
   return stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
+}
+
+absl::Status TieredRowStore::Evict(uint32_t record) {
+  const absl::Status status = MustBeWritten(record) ? WriteBack(record) : absl::OkStatus();
+  if (status.ok()) LetGo(record);
+  return status;
+}
+
+bool TieredRowStore::TryEvict(uint32_t record) {
+  if (MustBeWritten(record) && !TryWriteBack(record)) return false;
+  LetGo(record);
+  return true;
+}
+
+void TieredRowStore::LetGo(uint32_t record) {
+  hot_.Remove(record);
+  ++counts_.evicted;
 }
 
 void TieredRowStore::SetSlabLimit() {
@@ -123,33 +132,62 @@ int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
   return std::max<int64_t>(0, records - touched_.load(std::memory_order_relaxed)) * RowBytes();
 }
 
-absl::Status TieredRowStore::CheckRowsFit(int64_t row_count, int64_t resident_rows) const {
-  const int64_t limit = slab_limit_rows();
-  if (limit == 0) return absl::OkStatus();
-  const int64_t step_bytes = InPlace() ? 0 : row_count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
-  // Of what was given and what is widened now, as SetSlabLimit() has it.
-  const int64_t needed = std::max(row_count, resident_rows) * RowBytes() + step_bytes;
-  const int64_t missing = needed - memory_bytes_;
+absl::Status TieredRowStore::CheckRowsFit(const StepRows& rows, std::optional<int64_t> memory_bytes) const {
+  const int64_t given = memory_bytes.value_or(memory_bytes_);
+  if (given == 0) return absl::OkStatus();
+  const int64_t step_bytes = InPlace() && !rows.moves_idle_rows ? 0 : rows.count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
+  // Of what was given and what is widened then, as SetSlabLimit() has it.
+  const int64_t needed = std::max(rows.count, rows.resident) * RowBytes() + step_bytes;
+  const int64_t missing = needed - given;
   if (missing <= 0) return absl::OkStatus();
-  const std::string others = resident_rows > row_count ? absl::StrCat(", and what stays beside them, ", resident_rows, " in all,") : "";
-  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", row_count, " rows of a step", others, " take ",
-                                                   needed >> 20, " MiB, and --memory leaves ", memory_bytes_ >> 20,
-                                                   " MiB for rows; give at least ", (missing >> 20) + 1, " MiB more"));
+  const std::string others = rows.resident > rows.count ? absl::StrCat(", and what stays beside them, ", rows.resident, " in all,") : "";
+  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", rows.count, " rows of a step", others, " take ",
+                                                   needed >> 20, " MiB, and --memory leaves ", given >> 20, " MiB for rows; give at least ",
+                                                   (missing >> 20) + 1, " MiB more"));
 }
 
 absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
   memory_bytes_ = memory_bytes;
   SetSlabLimit();
-  for (const std::shared_ptr<LoadBatch>& batch : loading_) batch->done.WaitForNotification();
-  SettleLoaded();
+  const absl::Status status = ComeDownToLimit();
+  UpdateCounts();
+  return status;
+}
+
+absl::Status TieredRowStore::WidenTo(size_t floats) {
+  if (floats > widened_.capacity()) {
+    const int64_t more = static_cast<int64_t>((floats - widened_.capacity()) * sizeof(float));
+    if (absl::Status status = limits_.CheckMemory(more, "a step's copies of its rows"); !status.ok()) return status;
+    std::vector<float>().swap(widened_);  // Never two of them at a time.
+    widened_.reserve(floats);             // No more than that.
+    SetSlabLimit();
+  }
+  widened_.resize(floats);
+  return ComeDownToLimit();
+}
+
+absl::Status TieredRowStore::ComeDownToLimit() {
   const int64_t limit = slab_limit_rows();
-  for (int64_t record = limit; limit > 0 && record < hot_.taken_count(); ++record) {
+  // Without a disk no row can go; MakeRoom() takes no more in.
+  if (limit == 0 || stored_ == nullptr || hot_.touched_count() <= limit) return absl::OkStatus();
+  for (const std::shared_ptr<LoadBatch>& batch : loading_) AwaitBatch(*batch);
+  SettleLoaded();
+  for (int64_t record = limit; record < hot_.taken_count(); ++record) {
     if (!hot_.Has(record, HotRows::kResident)) continue;
     if (absl::Status status = Evict(record); !status.ok()) return status;
   }
-  if (limit > 0) hot_.Trim(limit);
-  UpdateCounts();
+  hot_.Trim(limit);
   return absl::OkStatus();
+}
+
+double TieredRowStore::DiskWaitSeconds() const {
+  return load_wait_seconds_ + (stored_ == nullptr ? 0.0 : stored_->queue().statistics().wait_seconds);
+}
+
+void TieredRowStore::AwaitBatch(const LoadBatch& batch) {
+  const absl::Time start = absl::Now();
+  batch.done.WaitForNotification();
+  load_wait_seconds_ += absl::ToDoubleSeconds(absl::Now() - start);
 }
 
 absl::Status TieredRowStore::MakeRoom(int64_t records) {
@@ -169,7 +207,7 @@ absl::Status TieredRowStore::MakeRoom(int64_t records) {
       kept_too = true;
     } else if (!loading_.empty()) {
       // Rows on their way cannot go before they are there.
-      loading_.front()->done.WaitForNotification();
+      AwaitBatch(*loading_.front());
       SettleLoaded();
     } else {
       return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the rows of one step do not fit the ", limit,
@@ -179,12 +217,13 @@ absl::Status TieredRowStore::MakeRoom(int64_t records) {
   return absl::OkStatus();
 }
 
-absl::Status TieredRowStore::ReadStored(absl::Span<ColdStore::Target> targets) const {
-  const absl::Status status = stored_->Read(targets);
+absl::Status TieredRowStore::NameClass(const absl::Status& status) const {
   const std::optional<uint64_t> key = ColdStore::KeyOf(status);
   if (!key) return status;
   return absl::Status(status.code(), absl::StrCat("class ", ClassOfKey(static_cast<int64_t>(*key)), ": ", status.message()));
 }
+
+absl::Status TieredRowStore::ReadStored(absl::Span<ColdStore::Target> targets) const { return NameClass(stored_->Read(targets)); }
 
 absl::Status TieredRowStore::LoadMisses() {
   if (misses_.empty()) return absl::OkStatus();
@@ -216,8 +255,11 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
   SettleLoaded();
   Sweep();
   const int64_t count = class_ids.size();
+  const double waited = DiskWaitSeconds();
   absl::Status status;
   try {
+    // Before any row is pinned: the slab may have to give up records for it.
+    if (status = WidenTo(InPlace() || !load ? 0 : count * PinnedRowFloats()); !status.ok()) return status;
     pinned_ids_.assign(class_ids.begin(), class_ids.end());
     pinned_.assign(count, HotRows::kNone);
     origins_.assign(count, Origin::kSlab);
@@ -245,17 +287,7 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     }
     const int64_t absent = static_cast<int64_t>(absent_ids.size());
     status = limits_.CheckRows(virtual_.size(), presence_->count());
-    const size_t widened_floats = InPlace() || !load ? 0 : count * PinnedRowFloats();
-    const int64_t more_floats = static_cast<int64_t>(widened_floats) - static_cast<int64_t>(widened_.capacity());
-    if (status.ok()) {
-      status = limits_.CheckMemory(BytesOfNewRows(absent) + std::max<int64_t>(0, more_floats) * static_cast<int64_t>(sizeof(float)),
-                                   absl::StrCat(absent, " new rows in memory"));
-    }
-    if (status.ok() && widened_floats > 0) {
-      widened_.reserve(widened_floats);  // No more than that.
-      widened_.resize(widened_floats);
-      SetSlabLimit();
-    }
+    if (status.ok()) status = limits_.CheckMemory(BytesOfNewRows(absent), absl::StrCat(absent, " new rows in memory"));
     if (status.ok() && absent > 0) status = MakeRoom(absent);
     if (status.ok() && absent > 0) status = hot_.MakeRoomFor(absent_ids);
   } catch (const std::bad_alloc&) {
@@ -272,6 +304,7 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
   figures->misses = static_cast<int64_t>(misses_.size());
   figures->created = static_cast<int64_t>(virtual_.size());
   figures->hits = count - figures->awaited - figures->misses - figures->created;
+  figures->disk_wait_seconds = DiskWaitSeconds() - waited;
   if (misses_.empty() && awaited_.empty()) return absl::OkStatus();
   const absl::Time start = absl::Now();
   if (load) status = LoadMisses();
@@ -281,26 +314,20 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
     if (load) status = LoadMisses();
     misses_.insert(misses_.end(), read.begin(), read.end());
   }
-  figures->disk_wait_seconds = absl::ToDoubleSeconds(absl::Now() - start);
-  if (!status.ok()) {
-    ReturnRecords();
-    EndPin();
-  }
+  figures->disk_wait_seconds += absl::ToDoubleSeconds(absl::Now() - start);
+  if (!status.ok()) EndPin();
   return status;
-}
-
-// Those of rows that are not in the table.
-void TieredRowStore::ReturnRecords() {
-  for (size_t i = 0; i < pinned_.size(); ++i) {
-    if (origins_[i] == Origin::kSlab) continue;
-    hot_.Return(pinned_[i]);
-    pinned_[i] = HotRows::kNone;
-  }
 }
 
 void TieredRowStore::EndPin() {
   for (const uint32_t record : pinned_) {
-    if (record != HotRows::kNone) hot_.Unset(record, HotRows::kPinned);
+    if (record == HotRows::kNone) continue;
+    // Not in the table: taken for a row that it did not have, or left to the pin by a background read that failed.
+    if (hot_.ClassOf(record) < 0) {
+      hot_.Return(record);
+    } else {
+      hot_.Unset(record, HotRows::kPinned);
+    }
   }
   pinned_ids_.clear();
   pinned_.clear();
@@ -376,10 +403,6 @@ void TieredRowStore::Unpin() {
   idle_.Abandon();
   // Rows that were read stay, as the disk has them.
   Insert(/*with_virtual=*/false);
-  for (const uint32_t index : virtual_) {
-    hot_.Return(pinned_[index]);
-    pinned_[index] = HotRows::kNone;
-  }
   EndPin();
   UpdateCounts();
 }
@@ -494,20 +517,23 @@ bool TieredRowStore::StartLoading(absl::Span<const int64_t> class_ids, bool run)
   // What has to wait for the disk before it can go stays.
   while (limit > 0 && hot_.size() + static_cast<int64_t>(wanted.size()) > limit) {
     const uint32_t victim = wanted.empty() ? HotRows::kNone : hot_.NextVictim(/*kept_too=*/false);
-    if (victim == HotRows::kNone || (MustBeWritten(victim) && !TryWriteBack(victim))) {
+    if (victim == HotRows::kNone || !TryEvict(victim)) {
       wanted.resize(std::max<int64_t>(0, limit - hot_.size()));
       all = false;
       break;
     }
-    hot_.Remove(victim);
-    ++counts_.evicted;
   }
   if (!limits_.CheckMemory(BytesOfNewRows(wanted.size()), "announced rows").ok() || !hot_.MakeRoomFor(wanted).ok()) return false;
   const size_t batch_rows = run ? std::max<size_t>(1, wanted.size()) : kLoadBatch;
   for (size_t begin = 0; begin < wanted.size(); begin += batch_rows) {
     auto batch = std::make_shared<LoadBatch>();
     batch->run = run;
-    for (const int64_t class_id : absl::MakeConstSpan(wanted).subspan(begin, batch_rows)) {
+    const absl::Span<const int64_t> part = absl::MakeConstSpan(wanted).subspan(begin, batch_rows);
+    // All memory first: a record that is on its way must have somebody who reads it.
+    batch->records.reserve(part.size());
+    batch->targets.reserve(part.size());
+    loading_.reserve(loading_.size() + 1);
+    for (const int64_t class_id : part) {
       const uint32_t record = hot_.Take();
       const Partitions::Place place = partitions_.Locate(class_id);
       hot_.Insert(class_id, record, HotRows::kUsed | HotRows::kLoading | (is_kept_[place.partition] ? HotRows::kKept : 0));
@@ -637,6 +663,13 @@ void TieredRowStore::Sweep() {
   }
 }
 
+void TieredRowStore::EndRun() {
+  KeepPartitions({});
+  std::vector<float>().swap(widened_);
+  SetSlabLimit();
+  UpdateCounts();
+}
+
 absl::Status TieredRowStore::Flush() {
   if (stored_ == nullptr) return absl::OkStatus();
   for (int64_t i = 0; i < hot_.taken_count(); ++i) {
@@ -647,14 +680,14 @@ absl::Status TieredRowStore::Flush() {
   }
   // Before the rows, which mean nothing without it.
   absl::Status status = idle_.active() ? stored_->cold().PutNote(kIdleNote, idle_.Serialize()) : absl::OkStatus();
-  if (status.ok()) status = stored_->Flush();
+  if (status.ok()) status = NameClass(stored_->Flush());
   UpdateCounts();
   return status;
 }
 
 std::vector<int64_t> TieredRowStore::ScanKeys(int64_t after, int64_t max_keys) const { return presence_->Next(after, max_keys); }
 
-int64_t TieredRowStore::ClassOfKey(int64_t key) const { return partitions_.ClassAt(PlaceOfKey(key)); }
+int64_t TieredRowStore::ClassOfKey(int64_t key) const { return places_.ClassAt(PlaceOfKey(key)); }
 
 absl::Status TieredRowStore::Reserve(int64_t row_count) {
   if (row_count < 0) return absl::InvalidArgumentError(absl::StrCat("row_count ", row_count, " is negative"));

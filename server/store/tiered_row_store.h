@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -68,12 +69,13 @@ class TieredRowStore : public RowStore {
   void Grow(int64_t class_count) override;
   void Announce(absl::Span<const int64_t> class_ids) override;
   void KeepPartitions(absl::Span<const int32_t> partitions) override;
+  void EndRun() override;
   absl::Status Flush() override;
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
   absl::Status Reserve(int64_t row_count) override;
   absl::Status CheckMemory(int64_t bytes, absl::string_view purpose) const override { return limits_.CheckMemory(bytes, purpose); }
-  absl::Status CheckRowsFit(int64_t row_count, int64_t resident_rows) const override;
+  absl::Status CheckRowsFit(const StepRows& rows, std::optional<int64_t> memory_bytes = std::nullopt) const override;
   int64_t BytesOfNewRows(int64_t row_count) const override;
   int64_t row_count() const override { return row_count_.load(std::memory_order_relaxed); }
   // Rows that are in memory or have room there, and those that are elsewhere.
@@ -84,7 +86,7 @@ class TieredRowStore : public RowStore {
   RowStoreStatistics statistics() const override ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
   // From now on with other memory; what is over goes to the disk, and back to the system. Not while rows are pinned. Requires: a cold store
-  // or no limit before and after. Errors: as Flush(); what could not go stays.
+  // or no limit before and after. Errors: as Flush(): what could not go stays until the next pin.
   absl::Status SetMemory(int64_t memory_bytes);
   // Asked before rows change, by Pin(), Write() and StoreVirtualRows(); its errors are theirs. nullptr: nobody is asked.
   void SetBeforeChange(std::function<absl::Status()> before_change) { before_change_ = std::move(before_change); }
@@ -102,7 +104,7 @@ class TieredRowStore : public RowStore {
   enum class Origin : uint8_t { kSlab, kStored, kVirtual };
 
   bool IsStored(int64_t class_id) const { return stored_ != nullptr && presence_->Test(KeyOf(class_id)); }
-  RowKey KeyOf(int64_t class_id) const { return KeyOfPlace(partitions_.Locate(class_id)); }
+  RowKey KeyOf(int64_t class_id) const { return KeyOfPlace(places_.Locate(class_id)); }
   int64_t PinnedRowFloats() const { return dim_ + slot_floats_; }
   // Steps may work on the records: their numbers are the row's, as it stands.
   bool InPlace() const { return codec_.in_place() && !idle_.active(); }
@@ -116,24 +118,35 @@ class TieredRowStore : public RowStore {
   void SettleIfDue(uint32_t record);
   // On its way to the disk, as WriteBackQueue::Add() and TryAdd() have it.
   absl::Status WriteBack(uint32_t record);
-  // Its record serves others from now on, once what is new in it is on its way to the disk. Waits as WriteBack() does.
-  absl::Status Evict(uint32_t record);
   bool TryWriteBack(uint32_t record);
+  // Its record serves others from now on, once what is new in it is on its way to the disk. They wait as the two above do.
+  absl::Status Evict(uint32_t record);
+  bool TryEvict(uint32_t record);
+  void LetGo(uint32_t record);
 
   absl::Status BeforeChange() const { return before_change_ == nullptr ? absl::OkStatus() : before_change_(); }
-  // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows.
+  // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows. After
+  // an error nothing is pinned.
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures);
+  // Memory for a step's copies of rows, as many floats; the slab has the rest.
+  absl::Status WidenTo(size_t floats);
+  // Records that are beyond the limit go to the disk, and their memory back to the system.
+  absl::Status ComeDownToLimit();
   // Room for so many more records, if need be of rows that were to stay.
   absl::Status MakeRoom(int64_t records);
+  // Waits until it has been read; what such waits and those for room in the queue came to.
+  void AwaitBatch(const LoadBatch& batch);
+  double DiskWaitSeconds() const;
   int64_t RowBytes() const { return codec_.record_bytes() + HotRows::kBytesBesideRecord; }
   // Waits until the rows of the pin that are on their way are there; those that could not be read are read again as misses.
   void AwaitLoading();
-  // As StoredRows::Read(); an error names the class that it is about.
+  // An error of the cold store that is about a record names its class.
+  absl::Status NameClass(const absl::Status& status) const;
   absl::Status ReadStored(absl::Span<ColdStore::Target> targets) const;
   absl::Status LoadMisses();
-  void ReturnRecords();
   // Rows that were not in the slab are from now on; virtual ones exist.
   void Insert(bool with_virtual);
+  // Records of rows that are not in the table go back.
   void EndPin();
 
   // Takes records for rows that are on disk and begins to read them, as far as there is room. True if all are on their way.
@@ -151,7 +164,8 @@ class TieredRowStore : public RowStore {
   void UpdateCounts() ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
   const Options options_;
-  Partitions partitions_;
+  const Partitions places_;  // Of the classes: growing does not change them, so any thread may ask.
+  Partitions partitions_;    // With their sizes of now. The strand's.
   const RowCodec codec_;
   const RowLimits limits_;
   const int64_t dim_;
@@ -165,8 +179,9 @@ class TieredRowStore : public RowStore {
   std::vector<int32_t> kept_;                        // Partitions that are to stay, ascending,
   std::vector<bool> is_kept_;                        // the same by partition,
   std::deque<int32_t> coming_;                       // and those of them that are yet to be read.
-  int64_t memory_bytes_;                             // As TieredRowStore::Options has it, or SetMemory().
+  std::atomic<int64_t> memory_bytes_;                // As TieredRowStore::Options has it, or SetMemory().
   int64_t now_ = -1;                                 // The last step that was committed.
+  double load_wait_seconds_ = 0.0;                   // Of AwaitBatch().
   int64_t swept_ = 0;                                // Where the sweep goes on.
   std::unique_ptr<RowLoader> loader_;                // Goes first: it writes to records.
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/shard.h"
@@ -104,8 +105,14 @@ class Server {
     std::vector<std::string> names;
     auto entries = Wait<std::vector<ShardSaves::Entry>>([&](auto done) { shard_.ListSaves(done); });
     EXPECT_TRUE(entries.ok()) << entries.status();
-    for (const ShardSaves::Entry& entry : *entries) names.push_back(entry.save);
+    for (const ShardSaves::Entry& entry : *entries) names.push_back(absl::StrCat(entry.save, entry.state.ok() ? "" : " (damaged)"));
     return names;
+  }
+  absl::Status Grow(int64_t class_count, int64_t committed_steps, bool check_only = false) {
+    std::optional<absl::Status> status;
+    (*shard_.Find("faces"))->Grow(Head(), class_count, committed_steps, check_only, [&](const absl::Status& result) { status = result; });
+    executor_.RunAll();
+    return status.value_or(absl::UnknownError("no answer"));
   }
   // Weights and slots of all classes.
   at::Tensor Rows() {
@@ -232,6 +239,86 @@ TEST(ShardSavesTest, ADamagedSaveCostsNothing) {
   EXPECT_FALSE(server.Restore("a").ok());
   EXPECT_TRUE(at::equal(server.Rows(), rows));
   EXPECT_TRUE(server.Step(1, 1).ok());
+}
+
+TEST(ShardSavesTest, ADamagedHeadGoesBackToItsSaveAndKeepsNoOtherFromItsWork) {
+  TempDir dir;
+  at::Tensor saved;
+  {
+    Server server(dir.path());
+    HeadSpec other = Head();
+    other.name = "other";
+    ASSERT_TRUE(server.shard().FindOrCreate(other, 0, 1).ok());
+    ASSERT_TRUE(server.Open(1).ok());
+    ASSERT_TRUE(server.Step(1, 0).ok());
+    ASSERT_TRUE(server.Save(1, 1, "a").ok());
+    saved = server.Rows();
+    server.Kill();
+  }
+  std::filesystem::remove(dir.File("heads/faces/CURRENT"));
+  Server server(dir.path());
+  EXPECT_TRUE(server.shard().Find("other").ok());
+  for (const absl::Status& status : {server.shard().Find("faces").status(), server.Open(2).status()}) {
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("heads/faces"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("--resume"));
+  }
+  const absl::StatusOr<int64_t> restored = server.Restore("a");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_TRUE(at::equal(server.Rows(), saved));
+  EXPECT_TRUE(server.Open(2, 1).ok());
+}
+
+TEST(ShardSavesTest, AHeadThatHasGrownDoesNotGoBackToFewerClasses) {
+  TempDir dir;
+  Server server(dir.path());
+  ASSERT_TRUE(server.Open(1).ok());
+  ASSERT_TRUE(server.Step(1, 0).ok());
+  ASSERT_TRUE(server.Save(1, 1, "a").ok());
+  ASSERT_TRUE(server.Grow(80, 1).ok());
+  const absl::Status refused = server.Restore("a").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("has grown to 80 classes; save a has 50"));
+  EXPECT_EQ((*server.shard().Find("faces"))->spec().class_count, 80);
+}
+
+TEST(ShardSavesTest, ClassesThatMemoryCannotKeepTrackOfAreRefusedBeforehand) {
+  TempDir dir;
+  Server server(dir.path());
+  ASSERT_TRUE(server.Open(1).ok());
+  for (const bool check_only : {true, false}) {
+    const absl::Status refused = server.Grow(1000000000, 0, check_only);
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least"));
+  }
+  EXPECT_EQ((*server.shard().Find("faces"))->spec().class_count, kClasses);
+}
+
+// Each has a share of --memory: one more would leave too little for all.
+TEST(ShardSavesTest, AHeadThatWouldStarveTheOthersIsRefusedAndTheyGoOn) {
+  TempDir dir;
+  Server server(dir.path());
+  ASSERT_TRUE(server.Open(1).ok());
+  absl::Status refused;
+  for (int i = 0; i < 20 && refused.ok(); ++i) {
+    HeadSpec head = Head();
+    head.name = absl::StrCat("other-", i);
+    refused = server.shard().FindOrCreate(head, 0, 1).status();
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("would leave the others"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("head 'faces'"));
+  EXPECT_TRUE(server.Step(1, 0).ok());
+}
+
+TEST(ShardSavesTest, ASaveThatCannotBeReadHidesNoOther) {
+  TempDir dir;
+  Server server(dir.path());
+  ASSERT_TRUE(server.Open(1).ok());
+  ASSERT_TRUE(server.Step(1, 0).ok());
+  for (const std::string save : {"a", "b", "c"}) ASSERT_TRUE(server.Save(1, 1, save).ok());
+  WriteText(dir.File("saves/b/faces/state"), "\xff\xff");
+  EXPECT_THAT(server.Saves(), ElementsAre("a", "b (damaged)", "c"));
 }
 
 TEST(ShardSavesTest, ASaveThatWasCutOffIsNoSaveAndIsMadeAnew) {

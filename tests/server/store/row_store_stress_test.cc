@@ -75,12 +75,15 @@ class Onlooker {
 
  private:
   void Look(const RowStore& store) {
+    const int64_t first_class = store.ClassOfKey(KeyOfPlace({3, 0}));
     while (!stop_) {
       EXPECT_GE(store.reserved_row_count(), 0);
       EXPECT_LE(store.row_count(), kClasses);
       EXPECT_GE(store.statistics().slab_rows, 0);
       EXPECT_GE(store.BytesOfNewRows(10), 0);
       EXPECT_TRUE(store.CheckMemory(1, "a look").ok());
+      EXPECT_TRUE(store.CheckRowsFit({1, 1, true}).ok());
+      EXPECT_EQ(store.ClassOfKey(KeyOfPlace({3, 0})), first_class);
       absl::SleepFor(absl::Microseconds(200));
     }
   }
@@ -137,13 +140,14 @@ class Life {
   }
 
   void Open(const std::string& presence_bytes) {
-    auto presence = std::make_unique<PresenceBitmap>(Partitions(kClasses, head_.seed, kPartitions), 0, 1);
+    auto presence = std::make_unique<PresenceBitmap>(Partitions(classes_, head_.seed, kPartitions), 0, 1);
     if (!presence_bytes.empty()) {
       ASSERT_TRUE(presence->Parse(presence_bytes).ok());
     }
     const int64_t record_bytes = model_.codec().record_bytes();
     TieredRowStore::Options options;
     options.head = head_;
+    options.head.class_count = classes_;
     // With what the largest step works on.
     options.memory_bytes = slab_records_ * (record_bytes + HotRows::kBytesBesideRecord + 2 * kDim * 4);
     options.queue_records = queue_records_;
@@ -168,6 +172,7 @@ class Life {
     if (random_() % 2 == 0) store_->Announce(ids);
     if (random_() % 3 == 0) store_->Announce(SomeIds());
     if (random_() % 4 == 0) store_->KeepPartitions(SomePartitions());
+    if (random_() % 20 == 0) store_->Grow(classes_ += static_cast<int64_t>(random_() % 50));
     absl::Status status;
     switch (random_() % 12) {
       case 0: status = model_.Step(store_.get(), ids, step_, /*commit=*/false); break;
@@ -186,6 +191,7 @@ class Life {
   const bool may_fail_;
   const HeadSpec head_;
   RowStoreModel model_;
+  int64_t classes_ = kClasses;  // Of which the first kClasses have rows.
   int64_t slab_records_ = 0;
   int64_t queue_records_ = 0;
   int64_t sweep_after_steps_ = 0;

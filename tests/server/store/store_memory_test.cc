@@ -1,0 +1,143 @@
+// What a row store takes of the memory that it was given, whatever its steps and its disk do.
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "head/partitions.h"
+#include "server/store/tiered_row_store.h"
+#include "tests/testing/server/fake_cold_store.h"
+
+namespace myriad {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int kDim = 16;
+constexpr int64_t kClasses = 4000;
+
+std::vector<int64_t> Range(int64_t first, int64_t count) {
+  std::vector<int64_t> ids(count);
+  std::iota(ids.begin(), ids.end(), first);
+  return ids;
+}
+
+class StoreMemoryTest : public ::testing::Test {
+ protected:
+  // A slab of `records`, and room for a step on `widened_rows` where rows are widened.
+  void Make(DataType dtype, int64_t records, int64_t widened_rows, int64_t queue_records) {
+    TieredRowStore::Options options;
+    options.head.name = "h";
+    options.head.class_count = kClasses;
+    options.head.embedding_dim = kDim;
+    options.head.weight_dtype = options.head.slot_dtype = dtype;
+    const int64_t record_bytes = RowCodec(options.head).record_bytes();
+    memory_bytes_ = records * (record_bytes + HotRows::kBytesBesideRecord) + widened_rows * 2 * kDim * 4;
+    options.memory_bytes = memory_bytes_;
+    options.queue_records = queue_records;
+    options.available_memory = [] { return int64_t{1} << 40; };
+    disk_ = std::make_unique<FakeDisk>(record_bytes);
+    store_ = std::make_unique<TieredRowStore>(options, disk_->Open(),
+                                              std::make_unique<PresenceBitmap>(Partitions(kClasses, options.head.seed), 0, 1));
+  }
+  absl::Status Step(const std::vector<int64_t>& ids, RowStore::PinFigures* figures = nullptr) {
+    RowStore::PinnedRows pinned;
+    if (absl::Status status = store_->Pin(ids, &pinned); !status.ok()) return status;
+    for (float* weights : pinned.weights) weights[0] = static_cast<float>(step_);
+    store_->Commit(step_++);
+    if (figures != nullptr) *figures = pinned.figures;
+    return absl::OkStatus();
+  }
+  // Records whose memory the process has.
+  int64_t TouchedRecords() const { return store_->reserved_row_count() - store_->row_count() + store_->statistics().slab_rows; }
+
+  int64_t memory_bytes_ = 0;
+  int64_t step_ = 0;
+  std::unique_ptr<FakeDisk> disk_;
+  std::unique_ptr<TieredRowStore> store_;
+};
+
+TEST_F(StoreMemoryTest, WhatLargerStepsWorkOnComesFromTheSlab) {
+  Make(DataType::kBFloat16, /*records=*/500, /*widened_rows=*/300, /*queue_records=*/50);
+  for (int64_t first = 0; first < 2000; first += 20) ASSERT_TRUE(Step(Range(first, 20)).ok());
+  const int64_t before = TouchedRecords();
+  for (const int64_t count : {100, 300}) {
+    ASSERT_TRUE(Step(Range(1000, count)).ok());
+    EXPECT_LE(TouchedRecords(), store_->slab_limit_rows()) << count;
+    EXPECT_LE(store_->statistics().slab_rows, store_->slab_limit_rows()) << count;
+  }
+  EXPECT_LT(TouchedRecords(), before);
+  const int64_t limit = store_->slab_limit_rows();
+  store_->EndRun();
+  EXPECT_GT(store_->slab_limit_rows(), limit) << "a run that is over works on nothing";
+  std::vector<float> weights(2000 * kDim);
+  ASSERT_TRUE(store_->Read(Range(0, 2000), weights.data(), nullptr, nullptr, nullptr).ok());
+  for (int64_t id = 0; id < 1000; ++id) ASSERT_EQ(weights[id * kDim], static_cast<float>(id / 20)) << id;
+}
+
+TEST_F(StoreMemoryTest, AnAnnouncedRowThatCannotBeReadTakesNoRecordForEver) {
+  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/400);
+  for (int64_t first = 0; first < 400; first += 50) ASSERT_TRUE(Step(Range(first, 50)).ok());
+  ASSERT_TRUE(store_->Flush().ok());
+  for (int round = 0; round < 5; ++round) {
+    absl::Notification pinning;
+    disk_->SetHook([&](FakeDisk::Call call) -> absl::Status {
+      if (call != FakeDisk::Call::kRead) return absl::OkStatus();
+      pinning.WaitForNotification();
+      return absl::UnavailableError("the disk is tired");
+    });
+    store_->Announce(Range(0, 60));
+    pinning.Notify();
+    // More than fit: it waits for what was announced, and is refused.
+    EXPECT_FALSE(Step(Range(0, 101)).ok());
+    disk_->SetHook(nullptr);
+    for (int64_t first = 200; first < 400; first += 100) ASSERT_TRUE(Step(Range(first, 100)).ok());
+    EXPECT_LE(TouchedRecords(), 100) << round;
+  }
+}
+
+TEST_F(StoreMemoryTest, AStepThatWaitsForTheQueueSaysSo) {
+  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/10);
+  ASSERT_TRUE(Step(Range(0, 100)).ok());
+  disk_->SetHook([](FakeDisk::Call call) {
+    if (call == FakeDisk::Call::kWrite) absl::SleepFor(absl::Milliseconds(20));
+    return absl::OkStatus();
+  });
+  RowStore::PinFigures figures;
+  ASSERT_TRUE(Step(Range(100, 100), &figures).ok());
+  EXPECT_EQ(figures.created, 100);
+  // 90 rows that the queue has no room for, in writes of at most ten.
+  EXPECT_GE(figures.disk_wait_seconds, 0.1);
+}
+
+TEST_F(StoreMemoryTest, AStepThatNeedsRoomIsRefusedWhileTheDiskIsFullAndOneThatFitsGoesOn) {
+  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/10);
+  ASSERT_TRUE(Step(Range(0, 100)).ok());
+  disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
+    return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
+  });
+  const absl::Status refused = Step(Range(100, 100));
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_TRUE(Step(Range(80, 10)).ok()) << refused;
+  disk_->SetHook(nullptr);
+  ASSERT_TRUE(store_->Flush().ok());
+}
+
+// Rows of float32 are worked on where they are, but not where idle ones move as well.
+TEST_F(StoreMemoryTest, ARunThatMovesIdleRowsNeedsRoomForWhatItWorksOn) {
+  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/10);
+  EXPECT_TRUE(store_->CheckRowsFit({100, 100, false}).ok());
+  const absl::Status refused = store_->CheckRowsFit({100, 100, true});
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least"));
+  EXPECT_TRUE(store_->CheckRowsFit({100, 100, true}, memory_bytes_ + 100 * 2 * kDim * 4).ok());
+  EXPECT_FALSE(store_->CheckRowsFit({100, 100, false}, memory_bytes_ - 1).ok());
+}
+
+}  // namespace
+}  // namespace myriad
