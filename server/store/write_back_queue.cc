@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
+#include <exception>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -133,8 +133,8 @@ void WriteBackQueue::Run() {
 absl::Status WriteBackQueue::TryToWrite(absl::Span<const ColdStore::Record> records) {
   try {
     return cold_->Write(records);
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("no memory to write ", records.size(), " rows"));
+  } catch (const std::exception& error) {  // For want of memory, or of threads.
+    return absl::ResourceExhaustedError(absl::StrCat("writing ", records.size(), " rows: ", error.what()));
   }
 }
 
