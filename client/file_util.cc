@@ -10,9 +10,15 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace myriad {
+namespace {
+
+constexpr char kTemporary[] = ".tmp-";
+
+}  // namespace
 
 absl::Status ErrnoStatus(int error, const std::string& path) {
   const std::string message = absl::StrCat(path, ": ", std::strerror(error));
@@ -53,8 +59,16 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return content;
 }
 
+std::string TemporaryPath(const std::string& path) { return absl::StrCat(path, kTemporary, ::getpid()); }
+
+bool IsTemporary(absl::string_view name) {
+  const size_t mark = name.rfind(kTemporary);
+  int64_t pid = 0;
+  return mark != absl::string_view::npos && absl::SimpleAtoi(name.substr(mark + sizeof(kTemporary) - 1), &pid);
+}
+
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content) {
-  const std::string temporary = absl::StrCat(path, ".tmp-", ::getpid());
+  const std::string temporary = TemporaryPath(path);
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoStatus(errno, temporary);
   absl::Status status = WriteAll(fd, absl::MakeConstSpan(content.data(), content.size()), 0, temporary);

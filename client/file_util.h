@@ -20,6 +20,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // Writes a file under another name, makes it durable and renames it: a reader sees the old content or the new. Errors as ErrnoStatus.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content);
 
+// The name under which this process writes a file until it is whole, and whether some process has written one under that name.
+std::string TemporaryPath(const std::string& path);
+bool IsTemporary(absl::string_view name);
+
 // Makes a folder and its parents. OK if it is there.
 absl::Status MakeFolders(const std::string& path);
 

@@ -67,8 +67,26 @@ class HeadClientImpl : public HeadClient {
     return calls.Wait();
   }
 
+  absl::StatusOr<HeadOnShards> Describe() override {
+    ListHeadsCalls calls(CallListHeads, policy_);
+    const v1::ListHeadsRequest request;
+    for (ShardClient* shard : shards_) calls.Start(shard, &request);
+    if (absl::Status status = calls.Wait(); !status.ok()) return status;
+    HeadOnShards found;
+    for (size_t k = 0; k < calls.size(); ++k) {
+      for (const v1::HeadInfo& info : calls.response(k).heads()) {
+        if (info.head().name() != options_.head.name) continue;
+        found.incarnation = std::max(found.incarnation, info.incarnation());
+        found.committed_steps = std::max(found.committed_steps, info.committed_steps());
+        found.class_count = std::max(found.class_count, info.head().class_count());
+        found.row_count += info.row_count();
+      }
+    }
+    return found;
+  }
+
   absl::StatusOr<int64_t> MintIncarnation() override {
-    const absl::StatusOr<Known> known = ListKnown();
+    const absl::StatusOr<HeadOnShards> known = Describe();
     if (!known.ok()) return known.status();
     return known->incarnation + 1;
   }
@@ -77,7 +95,7 @@ class HeadClientImpl : public HeadClient {
     absl::optional<int64_t> expected_step = options_.expected_step;
     if (options_.accept_mixed_steps && !expected_step.has_value()) {
       // Each shard knows the newest of its own rows alone. The first rank that opens the head brings all shards to the newest of all.
-      const absl::StatusOr<Known> known = ListKnown();
+      const absl::StatusOr<HeadOnShards> known = Describe();
       if (!known.ok()) return known.status();
       expected_step = known->committed_steps;
     }
@@ -152,27 +170,6 @@ class HeadClientImpl : public HeadClient {
   }
 
  private:
-  // The largest that any shard knows of the head.
-  struct Known {
-    int64_t incarnation = 0;
-    int64_t committed_steps = 0;
-  };
-  absl::StatusOr<Known> ListKnown() {
-    ListHeadsCalls calls(CallListHeads, policy_);
-    const v1::ListHeadsRequest request;
-    for (ShardClient* shard : shards_) calls.Start(shard, &request);
-    if (absl::Status status = calls.Wait(); !status.ok()) return status;
-    Known largest;
-    for (size_t k = 0; k < calls.size(); ++k) {
-      for (const v1::HeadInfo& info : calls.response(k).heads()) {
-        if (info.head().name() != options_.head.name) continue;
-        largest.incarnation = std::max(largest.incarnation, info.incarnation());
-        largest.committed_steps = std::max(largest.committed_steps, info.committed_steps());
-      }
-    }
-    return largest;
-  }
-
   struct Attempts {
     int64_t step = -1;  // The last one asked for.
     int32_t next = 0;   // What its next try uses.

@@ -86,6 +86,14 @@ struct StepResult {
   RowSources row_sources;
 };
 
+// What the shards have of a head before a run opens it; all 0 if it is new to them.
+struct HeadOnShards {
+  int64_t incarnation = 0;      // The largest of any shard.
+  int64_t committed_steps = 0;  // The same.
+  int64_t class_count = 0;      // The same: shards differ after a grow that was broken off.
+  int64_t row_count = 0;        // Rows that exist, on all shards together.
+};
+
 // A head as one rank of a run sees it: all shards behind one object. Thread-compatible: one step at a time.
 //
 // Retries: UNAVAILABLE with backoff until `shard_wait`, then DATA_LOSS naming the shard; ABORTED steps with the attempt that the shards
@@ -114,6 +122,9 @@ class HeadClient {
 
   // Waits up to `timeout` until all shards answer. Errors: UNAVAILABLE naming the address that does not.
   virtual absl::Status WaitForShards(absl::Duration timeout) = 0;
+
+  // What the shards have of the head now.
+  virtual absl::StatusOr<HeadOnShards> Describe() = 0;
 
   // The largest incarnation that any shard knows for the head, plus 1. Rank 0 calls it and gives the number to the other ranks.
   virtual absl::StatusOr<int64_t> MintIncarnation() = 0;

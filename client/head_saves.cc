@@ -43,11 +43,13 @@ class ShardHeadSaves : public HeadSaves {
   }
 
   absl::StatusOr<int64_t> Restore(const std::string& save) override {
+    CallPolicy policy = policy_;
+    policy.lost_code = absl::StatusCode::kUnavailable;
     std::vector<v1::RestoreHeadRequest> requests(shards_.size());
     ShardCalls<v1::RestoreHeadRequest, v1::RestoreHeadResponse> calls(
         [](ShardClient& shard, grpc::ClientContext* rpc, const v1::RestoreHeadRequest* request, v1::RestoreHeadResponse* response,
            PendingCalls::Done done) { shard.admin().async()->RestoreHead(rpc, request, response, std::move(done)); },
-        policy_);
+        policy);
     for (size_t k = 0; k < shards_.size(); ++k) {
       *requests[k].mutable_head() = ToProto(head_);
       requests[k].set_shard_index(static_cast<int32_t>(k));

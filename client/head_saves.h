@@ -23,7 +23,8 @@ class HeadSaves {
   virtual absl::Status CheckPossible() = 0;
   // The head after `step` committed steps, as `save`.
   virtual absl::Status Save(int64_t incarnation, int64_t step, const std::string& save) = 0;
-  // Before the head is opened. Returns its committed steps, equal on all shards (else DATA_LOSS naming two).
+  // Before the head is opened. Returns its committed steps, equal on all shards (else DATA_LOSS naming two). Here DATA_LOSS is of the save;
+  // a shard that cannot be reached is UNAVAILABLE.
   virtual absl::StatusOr<int64_t> Restore(const std::string& save) = 0;
   virtual absl::Status Drop(const std::string& save) = 0;
 };

@@ -44,11 +44,15 @@ IdentityCatalogue::IdentityCatalogue(IdentityCatalogue&&) noexcept = default;
 IdentityCatalogue& IdentityCatalogue::operator=(IdentityCatalogue&&) noexcept = default;
 
 absl::StatusOr<IdentityCatalogue> IdentityCatalogue::Load(const std::string& path) {
-  absl::StatusOr<std::string> content = ReadFile(path);
+  const absl::StatusOr<std::string> content = ReadFile(path);
   if (!content.ok()) return content.status();
+  return Parse(*content, path);
+}
+
+absl::StatusOr<IdentityCatalogue> IdentityCatalogue::Parse(absl::string_view text, const std::string& path) {
   IdentityCatalogue catalogue;
-  catalogue.state_->text.reserve(content->size() + 1);
-  absl::string_view rest = *content;
+  catalogue.state_->text.reserve(text.size() + 1);
+  absl::string_view rest = text;
   while (!rest.empty()) {
     const size_t end = rest.find('\n');
     const absl::string_view name = rest.substr(0, end);
@@ -87,5 +91,7 @@ absl::StatusOr<int64_t> IdentityCatalogue::IdOf(absl::string_view name) const {
 }
 
 absl::string_view IdentityCatalogue::NameOf(int64_t class_id) const { return state_->Name(class_id); }
+
+absl::string_view IdentityCatalogue::text() const { return state_->text; }
 
 }  // namespace myriad

@@ -23,6 +23,8 @@ class IdentityCatalogue {
   // Reads a file. Errors: NOT_FOUND and others of the system; INVALID_ARGUMENT naming path and line: an empty name, a tab, a name that an
   // earlier line has.
   static absl::StatusOr<IdentityCatalogue> Load(const std::string& path);
+  // The same of a file's content; `path` is for the message.
+  static absl::StatusOr<IdentityCatalogue> Parse(absl::string_view text, const std::string& path);
 
   // Writes all names to a file, atomically.
   absl::Status Save(const std::string& path) const;
@@ -39,6 +41,9 @@ class IdentityCatalogue {
 
   // Requires: class_id in [0, size()). Valid until the next Append.
   absl::string_view NameOf(int64_t class_id) const;
+
+  // As a file has it. Valid until the next Append.
+  absl::string_view text() const;
 
  private:
   struct State;

@@ -223,6 +223,9 @@ absl::Status Run::StartWorker(int rank, const StoreSocket& store) {
                        options_.device,
                        "--threads",
                        absl::StrCat(threads_.per_worker)};
+  if (const std::string store = StoreFolder(options_.config, folder_); !store.empty()) {
+    process.arguments.insert(process.arguments.end(), {"--store", store});
+  }
   for (const auto& [flag, given] :
        {std::make_pair("--trace", options_.trace), {"--resume", options_.resume}, {"--accept-mixed-steps", options_.accept_mixed_steps}}) {
     if (given) process.arguments.push_back(flag);

@@ -66,6 +66,25 @@ std::string RunFolder::head_folder(const std::string& head) const { return JoinP
 std::string RunFolder::head_info_path(const std::string& head) const { return JoinPath(head_folder(head), "head.textproto"); }
 std::string RunFolder::identities_path(const std::string& head) const { return JoinPath(head_folder(head), "identities.tsv"); }
 
+absl::Status RunFolder::RemoveTemporaries() const {
+  for (const std::string& folder : {path_, JoinPath(path_, "head"), saves_folder()}) {
+    std::vector<fs::path> temporaries;
+    std::error_code error;
+    fs::recursive_directory_iterator it(folder, error);
+    for (const fs::recursive_directory_iterator end; !error && it != end; it.increment(error)) {
+      // At the top, files alone: logs and the store are the servers'.
+      if (folder == path_) it.disable_recursion_pending();
+      if (IsTemporary(it->path().filename().string())) temporaries.push_back(it->path());
+    }
+    if (error && error != std::errc::no_such_file_or_directory) return ErrnoStatus(error.value(), folder);
+    for (const fs::path& path : temporaries) {
+      fs::remove(path, error);
+      if (error) return ErrnoStatus(error.value(), path.string());
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::string>> RunFolder::HeadNames() const {
   std::vector<std::string> names;
   std::error_code error;

@@ -50,6 +50,10 @@ class RunFolder {
   std::string head_info_path(const std::string& head) const;
   std::string identities_path(const std::string& head) const;
 
+  // Removes what a process of the run that ended while it wrote a file has left beside it. None may be writing now. Errors: those of the
+  // system.
+  absl::Status RemoveTemporaries() const;
+
   // Names of the heads with a head.textproto, sorted.
   absl::StatusOr<std::vector<std::string>> HeadNames() const;
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -14,9 +15,11 @@
 #include <xxhash.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "client/file_util.h"
 #include "client/text_proto.h"
 
@@ -99,11 +102,16 @@ absl::StatusOr<std::vector<RunSaves::Entry>> RunSaves::List() const {
 }
 
 absl::StatusOr<SaveManifest> RunSaves::Newest(std::vector<std::string>* refused) const {
+  return NewestBefore(std::numeric_limits<int64_t>::max(), refused);
+}
+
+absl::StatusOr<SaveManifest> RunSaves::NewestBefore(int64_t step, std::vector<std::string>* refused) const {
   absl::StatusOr<std::vector<Entry>> entries = List();
   if (!entries.ok()) return entries.status();
   refused->clear();
   for (auto entry = entries->rbegin(); entry != entries->rend(); ++entry) {
-    if (!entry->made) continue;
+    int64_t of_step = 0;
+    if (!entry->made || !absl::SimpleAtoi(absl::StripPrefix(entry->name, kPrefix), &of_step) || of_step >= step) continue;
     absl::Status status = entry->state;
     if (status.ok()) status = VerifySave(*this, entry->manifest);
     if (status.ok()) return entry->manifest;

@@ -37,6 +37,8 @@ class RunSaves {
   // The newest save whose files all have the sizes and checksums of its manifest. What newer ones lack is told in `refused`, a line each.
   // Errors: NOT_FOUND: the run has no save; DATA_LOSS: none is whole, with the reasons.
   absl::StatusOr<storage::v1::SaveManifest> Newest(std::vector<std::string>* refused) const;
+  // The same of the saves after fewer than `step` steps.
+  absl::StatusOr<storage::v1::SaveManifest> NewestBefore(int64_t step, std::vector<std::string>* refused) const;
 
   // Begins the save of `plan.step()`: a folder that has the plan (no files) as unfinished. Errors: FAILED_PRECONDITION: there is one.
   absl::Status Begin(const storage::v1::SaveManifest& plan) const;

@@ -191,7 +191,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(con
   std::string prefix(reinterpret_cast<const char*>(&length), kLengthBytes);
   prefix += text;
 
-  const std::string temporary = absl::StrCat(path, ".tmp-", ::getpid());
+  const std::string temporary = TemporaryPath(path);
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoStatus(errno, temporary);
   std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter(path, temporary, fd, std::move(tensors)));

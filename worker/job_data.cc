@@ -35,9 +35,9 @@ absl::StatusOr<std::vector<int64_t>> Resolve(const Dataset& dataset, IdentityCat
 
 }  // namespace
 
-absl::StatusOr<JobData> OpenJobData(const config::v1::JobConfig& config) {
+absl::StatusOr<JobData> OpenJobData(const config::v1::JobConfig& config, std::vector<IdentityCatalogue> catalogues) {
   JobData data;
-  data.catalogues.resize(config.heads_size());
+  data.catalogues = std::move(catalogues);
   OpenDatasetOptions options;
   options.image_size = config.backbone().image_size();
   options.channels = config.backbone().channels();

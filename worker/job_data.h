@@ -19,14 +19,15 @@ struct JobData {
   std::vector<std::unique_ptr<Dataset>> datasets;  // In the order of the configuration.
   std::vector<int> head_of_dataset;                // Index into the configuration's heads.
   std::vector<std::vector<int64_t>> class_ids;     // Of each data set: label -> class id of its head.
-  std::vector<IdentityCatalogue> catalogues;       // Of each head. Equal names of several data sets are one identity.
+  std::vector<IdentityCatalogue> catalogues;       // Of each head, the new names too. Equal names of several data sets are one identity.
   DataFacts facts;
 };
 
-// Opens the data sets of `config` (FillDefaults done). Images come in the backbone's size and channels, where those are set, else those of
-// the first data set. Errors: those of OpenDataset; INVALID_ARGUMENT: a data set names a head that is not there, or a name that a catalogue
-// cannot hold.
-absl::StatusOr<JobData> OpenJobData(const config::v1::JobConfig& config);
+// Opens the data sets of `config` (FillDefaults done). `catalogues`, of each head, are the names whose class ids stand (LoadCatalogues);
+// names that are new get ids behind them, in the order of the data sets. Images come in the backbone's size and channels, where those are
+// set, else those of the first data set. Errors: those of OpenDataset; INVALID_ARGUMENT: a data set names a head that is not there, or a
+// name that a catalogue cannot hold.
+absl::StatusOr<JobData> OpenJobData(const config::v1::JobConfig& config, std::vector<IdentityCatalogue> catalogues);
 
 // A reader over all of them for one rank, from `first_step` on. Requires: `config` resolved; `data` outlives the reader.
 absl::StatusOr<std::unique_ptr<BatchReader>> MakeBatchReader(const config::v1::JobConfig& config, const JobData& data, int rank,

@@ -4,21 +4,14 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "proto/wire/head_codec.h"
 #include "worker/job_saves.h"
-#include "worker/peer_watch.h"
 
 namespace myriad {
-namespace {
-
-constexpr absl::Duration kShardStartTimeout = absl::Seconds(60);
-
-}  // namespace
 
 absl::StatusOr<OpenHeads> OpenAllHeads(const config::v1::JobConfig& config, const std::vector<std::string>& shard_addresses,
-                                       bool accept_mixed_steps, const storage::v1::SaveManifest& from,
-                                       absl::Span<const std::unique_ptr<HeadSaves>> saves, Collectives* collectives) {
+                                       bool accept_mixed_steps, const storage::v1::SaveManifest& from, const HeadCheck& check,
+                                       Collectives* collectives) {
   OpenHeads open;
   for (int h = 0; h < config.heads_size(); ++h) {
     const config::v1::HeadConfig& entry = config.heads(h);
@@ -44,9 +37,10 @@ absl::StatusOr<OpenHeads> OpenAllHeads(const config::v1::JobConfig& config, cons
 
     std::string minted;
     if (collectives->rank() == 0) {
-      if (GoesOn(from)) {
-        const absl::StatusOr<int64_t> restored = saves[h]->Restore(from.heads(h).save());
-        if (!restored.ok()) return PeerLostIfShardIs(restored.status());
+      if (!GoesOn(from)) {
+        const absl::StatusOr<HeadOnShards> found = (*client)->Describe();
+        absl::Status status = found.ok() ? check(h, *found) : found.status();
+        if (!status.ok()) return status;
       }
       absl::StatusOr<int64_t> incarnation = (*client)->MintIncarnation();
       if (!incarnation.ok()) return incarnation.status();

@@ -2,14 +2,13 @@
 #define MYRIAD_WORKER_JOB_HEADS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "client/head_client.h"
-#include "client/head_saves.h"
 #include "myriad/config/v1/job.pb.h"
 #include "myriad/storage/v1/save_manifest.pb.h"
 #include "worker/collectives.h"
@@ -24,12 +23,15 @@ struct OpenHeads {
   std::vector<int64_t> incarnations;
 };
 
-// Opens the heads of a job (resolved) for all ranks, who call it together. A run that goes on from a save (`from`; see GoesOn) first puts
-// its rows in the place of those that the shards have: `saves` are of the heads in order. `accept_mixed_steps`: also rows that an unclean
-// stop of a shard left between two steps. Errors: those of HeadClient and HeadSaves, a lost shard as a lost peer where a run goes on.
+// Says whether a new run may train the rows that the shards have of a head of the configuration.
+using HeadCheck = std::function<absl::Status(int head, const HeadOnShards& found)>;
+
+// Opens the heads of a job (resolved) for all ranks, who call it together: at the steps of the save `from` where the run goes on from one
+// (see GoesOn), else after rank 0's `check`. `accept_mixed_steps`: also rows that an unclean stop of a shard left between two steps.
+// Errors: those of HeadClient and of `check`.
 absl::StatusOr<OpenHeads> OpenAllHeads(const config::v1::JobConfig& config, const std::vector<std::string>& shard_addresses,
-                                       bool accept_mixed_steps, const storage::v1::SaveManifest& from,
-                                       absl::Span<const std::unique_ptr<HeadSaves>> saves, Collectives* collectives);
+                                       bool accept_mixed_steps, const storage::v1::SaveManifest& from, const HeadCheck& check,
+                                       Collectives* collectives);
 
 }  // namespace myriad
 

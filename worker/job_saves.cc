@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/head_client.h"
 #include "proto/wire/head_codec.h"
 #include "worker/peer_watch.h"
 
@@ -18,12 +17,13 @@ int64_t ImageCount(const JobData& data) {
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<HeadSaves>>> MakeAllHeadSaves(const config::v1::JobConfig& config,
-                                                                         const std::vector<std::string>& shard_addresses) {
+                                                                         const std::vector<std::string>& shard_addresses,
+                                                                         absl::Duration patience) {
   std::vector<std::unique_ptr<HeadSaves>> saves;
   for (const config::v1::HeadConfig& entry : config.heads()) {
     absl::StatusOr<HeadSpec> spec = ParseHeadSpec(entry.spec());
     if (!spec.ok()) return spec.status();
-    saves.push_back(MakeHeadSaves(*spec, shard_addresses, HeadClient::Options().shard_wait));
+    saves.push_back(MakeHeadSaves(*spec, shard_addresses, patience));
   }
   return saves;
 }
@@ -46,7 +46,7 @@ absl::StatusOr<SaveManifest> ShareSave(const RunSaves& saves, const std::vector<
                                        const std::function<void(const std::string&)>& print, Collectives* collectives) {
   std::string found;
   if (collectives->rank() == 0) {
-    absl::StatusOr<SaveManifest> manifest = FindSave(saves, heads, image_count, print);
+    absl::StatusOr<SaveManifest> manifest = RestoreSave(saves, heads, image_count, print);
     if (!manifest.ok()) return manifest.status();
     found = manifest->SerializeAsString();
   }
@@ -59,7 +59,7 @@ absl::StatusOr<SaveManifest> ShareSave(const RunSaves& saves, const std::vector<
 
 bool GoesOn(const SaveManifest& from) { return from.version() != 0; }
 
-absl::StatusOr<bool> WillSave(const config::v1::TrainingConfig& config, absl::Span<const std::unique_ptr<HeadSaves>> saves,
+absl::StatusOr<bool> WillSave(const config::v1::TrainingConfig& config, bool required, absl::Span<const std::unique_ptr<HeadSaves>> saves,
                               const std::function<void(const std::string&)>& print, Collectives* collectives) {
   if (config.keep_saves() == 0) return false;
   std::string answer = "yes";
@@ -67,7 +67,7 @@ absl::StatusOr<bool> WillSave(const config::v1::TrainingConfig& config, absl::Sp
     for (const std::unique_ptr<HeadSaves>& head : saves) {
       absl::Status status = head->CheckPossible();
       if (status.ok()) continue;
-      if (!absl::IsFailedPrecondition(status) || config.save_every_steps() > 0) return PeerLostIfShardIs(status);
+      if (!absl::IsFailedPrecondition(status) || required) return PeerLostIfShardIs(status);
       print(absl::StrCat("no saves are made: ", status.message()));
       answer = "no";
       break;

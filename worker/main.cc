@@ -83,6 +83,10 @@ void AddTrainVerb(CLI::App& app, StopState* state, std::function<absl::Status()>
       "train", "One rank of a training run. torchrun's environment says which: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.");
   train->add_option("--config", flags->options.config_path, "Job configuration (myriad.config.v1.JobConfig, text format)")->required();
   train->add_option("--run-dir", flags->options.run_dir, "Run folder; made if it is missing")->required();
+  train->add_option(
+      "--store", flags->options.store,
+      "Folder in which the shards keep their rows, if it is this machine's: the heads' catalogues lie there (default: the run "
+      "folder)");
   train->add_option("--shards", flags->shards, "host:port of all shards in order, with commas")->required();
   train->add_option("--device", flags->options.device, "auto, cpu or cuda; one worker a GPU")->capture_default_str();
   train

@@ -94,7 +94,7 @@ absl::StatusOr<std::vector<std::string>> SaveNetwork(const NetworkParts& parts, 
   }
   std::vector<std::string> written;
   for (const auto& [name, tensors] : files) {
-    if (parts.collectives->rank() != 0 || tensors.empty()) continue;
+    if (folder.empty() || tensors.empty()) continue;
     if (absl::Status status = SaveTensors(tensors, {}, JoinPath(folder, name)); !status.ok()) return status;
     written.push_back(name);
   }

@@ -22,8 +22,8 @@ struct NetworkParts {
   Collectives* collectives = nullptr;
 };
 
-// All ranks call it together. Returns the names of the files in `folder` (of rank 0; others give ""). Errors: those of SaveTensors and of
-// Collectives.
+// All ranks call it together. Returns the names of the files in `folder`; "": nothing is written, as on all ranks but 0. Errors: those of
+// SaveTensors, after which the ranks are still together, and of Collectives.
 absl::StatusOr<std::vector<std::string>> SaveNetwork(const NetworkParts& parts, const std::string& folder);
 
 // All ranks call it together: each has then what it had when `rank_count` ranks saved; a rank beyond those has rank 0's statistics.

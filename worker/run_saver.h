@@ -41,8 +41,8 @@ class RunSaver {
   };
   explicit RunSaver(Parts parts) : parts_(std::move(parts)) {}
 
-  // All ranks call it after the same step. Errors: those of the shards (a lost one as a lost peer), of writing, of Collectives. What was
-  // saved before stays whole.
+  // All ranks call it after the same step. Errors: those of the shards (a lost one as a lost peer), of Collectives; on rank 0 alone, those
+  // of writing. Then the save is dropped as far as that can be done, what was saved before stays whole, and the ranks may go on.
   absl::Status Save(const RunPosition& position);
 
   // Rank 0, before the first save: drops what a cut-off save has left here and on the shards, and saves after `step`, which the run takes
@@ -50,19 +50,24 @@ class RunSaver {
   absl::Status DropAfter(int64_t step);
 
  private:
+  storage::v1::SaveManifest Plan(const RunPosition& position) const;
   absl::Status SaveHeads(const storage::v1::SaveManifest& plan);
   // Here, and on the shards what its manifest or plan tells.
   absl::Status Drop(const RunSaves::Entry& entry);
+  // What saves that failed have left.
+  absl::Status DropUnfinished();
+  // That, and all but the newest ones.
   absl::Status DropOld();
 
   const Parts parts_;
 };
 
-// The newest whole save of a run, if the run can go on from it on `shard_count` shards with these data. What newer ones lack goes to
-// `print`. Errors: NOT_FOUND, DATA_LOSS as RunSaves::Newest; FAILED_PRECONDITION naming both values: another number of shards, other heads,
-// identities or images.
-absl::StatusOr<storage::v1::SaveManifest> FindSave(const RunSaves& saves, const std::vector<SaverHead>& heads, int64_t image_count,
-                                                   const std::function<void(const std::string&)>& print);
+// Puts the newest save of a run that is whole, here and on all shards, in the place of the rows that the shards have, if the run can go on
+// from it with these heads and data. What newer ones lack goes to `print`. Errors: NOT_FOUND: the run has no save; DATA_LOSS: none is
+// whole, with the reasons; FAILED_PRECONDITION naming both values: another number of shards, other heads, identities or images; a shard
+// that cannot be reached as a lost peer; others of HeadSaves::Restore.
+absl::StatusOr<storage::v1::SaveManifest> RestoreSave(const RunSaves& saves, const std::vector<SaverHead>& heads, int64_t image_count,
+                                                      const std::function<void(const std::string&)>& print);
 
 // As RunPosition; the step is the manifest's.
 RunPosition PositionOf(const storage::v1::SaveManifest& manifest);

@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "head/counter_random.h"
+#include "worker/peer_watch.h"
+#include "worker/raised.h"
 #include "worker/torch_errors.h"
 
 namespace myriad {
@@ -24,19 +26,6 @@ bool IsDue(double every, int64_t done_steps, int64_t steps_per_epoch) {
   const double period = every * static_cast<double>(steps_per_epoch);
   return std::floor(static_cast<double>(done_steps) / period) > std::floor(static_cast<double>(done_steps - 1) / period);
 }
-
-// Sets a flag, if there is one, while it lives.
-class Raised {
- public:
-  explicit Raised(std::atomic<bool>* flag) : flag_(flag) { Set(true); }
-  ~Raised() { Set(false); }
-
- private:
-  void Set(bool value) {
-    if (flag_ != nullptr) flag_->store(value);
-  }
-  std::atomic<bool>* const flag_;
-};
 
 class TrainingLoop {
  public:
@@ -112,7 +101,14 @@ class TrainingLoop {
     if (done % options_.log_every_steps == 0 || last) status = Report(done);
     if (status.ok() && !stopped) status = VerifyIfDue(done);
     const bool save_due = options_.save_every_steps > 0 && done % options_.save_every_steps == 0;
-    if (status.ok() && (save_due || last || stopped)) status = Save(done, /*unverified=*/stopped);
+    if (status.ok() && (save_due || last || stopped)) {
+      status = Save(done, /*unverified=*/stopped);
+      // A full disk, say, may have room by the next time; a run that went on so far is not ended for it.
+      if (!status.ok() && !IsPeerLost(status) && !last && !stopped) {
+        if (parts_.print) parts_.print(absl::StrCat("no save after step ", done, ": ", status.message(), "; the run goes on"));
+        status = absl::OkStatus();
+      }
+    }
     if (status.ok() && stopped && window_.steps() > 0) status = Report(done);
     return status;
   }

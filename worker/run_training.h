@@ -44,7 +44,8 @@ struct TrainingParts {
   const std::atomic<bool>* stop = nullptr;           // Set by a signal: the run ends after the step.
   std::atomic<bool>* at_leisure = nullptr;           // If given, set while the ranks verify or save: that may take longer than a step.
   // Saves the run. Called by all ranks after the same step: every `save_every_steps`, the last one, and the one that a stop ends with.
-  // Null: nothing is saved.
+  // Null: nothing is saved. After an error that is no PeerLostError all ranks are where they were, and the run goes on if it is not at its
+  // end: the next save may do better.
   std::function<absl::Status(const RunPosition&)> save;
 };
 
@@ -68,7 +69,8 @@ struct TrainingResult {
 
 // Trains from `start` up to schedule.total_steps steps, or until some rank is told to stop. Rank 0 verifies while the other ranks wait in a
 // barrier. The lines of a stop come after its save, so that a run that goes on from it writes the lines of one that was never stopped.
-// Errors: those of the reader, of TrainingStep, of Verify, of saving and of the metrics file. After an error the run cannot go on.
+// Errors: those of the reader, of TrainingStep, of Verify, of the metrics file and of the save that the run ends with. After an error the
+// run cannot go on.
 absl::StatusOr<TrainingResult> RunTraining(const TrainingParts& parts, const TrainingOptions& options);
 
 }  // namespace myriad

@@ -8,19 +8,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/file_util.h"
+#include "client/head_client.h"
 #include "client/job_config.h"
 #include "client/run_folder.h"
 #include "client/run_saves.h"
 #include "myriad/storage/v1/save_manifest.pb.h"
+#include "proto/wire/status.h"
 #include "worker/backbone/backbone.h"
 #include "worker/backbone/backbone_file.h"
 #include "worker/device.h"
+#include "worker/job_catalogues.h"
 #include "worker/job_data.h"
 #include "worker/job_heads.h"
 #include "worker/job_options.h"
 #include "worker/job_saves.h"
 #include "worker/network_save.h"
+#include "worker/raised.h"
 #include "worker/run_saver.h"
 #include "worker/run_training.h"
 #include "worker/save_run.h"
@@ -31,11 +34,24 @@ namespace {
 
 using storage::v1::SaveManifest;
 
-// The backbone on its device, with rank 0's weights on all ranks (running statistics too).
-absl::StatusOr<std::unique_ptr<Backbone>> OpenBackbone(const config::v1::JobConfig& config, at::Device device, Collectives* collectives) {
+std::vector<int64_t> SizesOf(const std::vector<IdentityCatalogue>& catalogues) {
+  std::vector<int64_t> sizes;
+  for (const IdentityCatalogue& catalogue : catalogues) sizes.push_back(catalogue.size());
+  return sizes;
+}
+
+// The backbone on its device, with rank 0's weights on all ranks (running statistics too): those of the file `weights`, or random ones
+// where that is "".
+absl::StatusOr<std::unique_ptr<Backbone>> OpenBackbone(const config::v1::JobConfig& config, const std::string& weights, at::Device device,
+                                                       Collectives* collectives) {
   absl::StatusOr<std::unique_ptr<Backbone>> backbone = MakeBackbone(BackboneSpecOf(config.backbone()), config.seed());
   if (!backbone.ok()) return backbone.status();
-  absl::Status status = (*backbone)->MoveTo(device);
+  absl::Status status;
+  if (collectives->rank() == 0 && !weights.empty()) {
+    status = Annotate(LoadBackbone(weights, backbone->get()), "backbone.initial_weights");
+    if (!status.ok()) return status;
+  }
+  status = (*backbone)->MoveTo(device);
   if (!status.ok()) return status;
   std::vector<at::Tensor> state;
   for (const NamedTensor& entry : (*backbone)->State()) state.push_back(entry.tensor.detach());
@@ -73,20 +89,35 @@ std::string StartLine(const config::v1::JobConfig& config, const JobData& data, 
 }
 
 // Everything between meeting the other ranks and leaving them.
-absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, const TrainJobOptions& options, Trace* trace,
-                           Collectives* collectives) {
+// `saves_required`: the job asks for saves, it does not just get them by default.
+absl::Status TrainTogether(config::v1::JobConfig config, bool saves_required, at::Device device, const TrainJobOptions& options,
+                           Trace* trace, Collectives* collectives) {
   const bool first = collectives->rank() == 0;
-  absl::StatusOr<JobData> data = OpenJobData(config);
+  const int shard_count = static_cast<int>(options.shard_addresses.size());
+  absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
+  if (!folder.ok()) return folder.status();
+  const std::vector<std::string> catalogue_paths = CataloguePaths(config, options.store, *folder);
+  absl::StatusOr<std::vector<IdentityCatalogue>> known = LoadCatalogues(config, catalogue_paths, device, collectives);
+  if (!known.ok()) return known.status();
+  const HeadCheck check_names = [asked = config, &catalogue_paths, known_names = SizesOf(*known)](int h, const HeadOnShards& found) {
+    return CheckKnownNames(asked.heads(h), found, known_names[h], catalogue_paths[h]);
+  };
+  absl::StatusOr<JobData> data = OpenJobData(config, *std::move(known));
   if (!data.ok()) return data.status();
   absl::Status status = ResolveWithData(data->facts, &config);
   if (!status.ok()) return status;
-  absl::StatusOr<std::vector<std::unique_ptr<HeadSaves>>> head_saves = MakeAllHeadSaves(config, options.shard_addresses);
+  const RunSaves saves(folder->saves_folder());
+  absl::StatusOr<SaveManifest> from = SaveManifest();
+  if (options.resume) {
+    const auto starting = MakeAllHeadSaves(config, options.shard_addresses, kShardStartTimeout);
+    if (!starting.ok()) return starting.status();
+    from = ShareSave(saves, SaverHeads(config, *data, *starting, shard_count), ImageCount(*data), options.print, collectives);
+    if (!from.ok()) return from.status();
+  }
+  absl::StatusOr<std::vector<std::unique_ptr<HeadSaves>>> head_saves =
+      MakeAllHeadSaves(config, options.shard_addresses, HeadClient::Options().shard_wait);
   if (!head_saves.ok()) return head_saves.status();
-  const RunSaves saves(JoinPath(options.run_dir, "saves"));
-  std::vector<SaverHead> saver_heads = SaverHeads(config, *data, *head_saves, static_cast<int>(options.shard_addresses.size()));
-  const absl::StatusOr<SaveManifest> from =
-      options.resume ? ShareSave(saves, saver_heads, ImageCount(*data), options.print, collectives) : SaveManifest();
-  if (!from.ok()) return from.status();
+  std::vector<SaverHead> saver_heads = SaverHeads(config, *data, *head_saves, shard_count);
   absl::StatusOr<std::unique_ptr<BatchReader>> reader =
       MakeBatchReader(config, *data, collectives->rank(), collectives->rank_count(), from->step());
   if (!reader.ok()) return reader.status();
@@ -98,8 +129,6 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
     if (!opened.ok()) return opened.status();
     verifications = *std::move(opened);
   }
-  absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
-  if (!folder.ok()) return folder.status();
   if (first) {
     status = options.resume ? absl::OkStatus() : folder->CheckUnused();
     if (status.ok()) status = folder->WriteConfig(config);
@@ -107,9 +136,16 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   }
 
   absl::StatusOr<OpenHeads> open =
-      OpenAllHeads(config, options.shard_addresses, options.accept_mixed_steps, *from, *head_saves, collectives);
+      OpenAllHeads(config, options.shard_addresses, options.accept_mixed_steps, *from, check_names, collectives);
   if (!open.ok()) return open.status();
-  absl::StatusOr<std::unique_ptr<Backbone>> backbone = OpenBackbone(config, device, collectives);
+  // The heads are this run's now: no other process writes to its folder, or gives names to these classes.
+  if (first) {
+    status = folder->RemoveTemporaries();
+    if (status.ok()) status = SaveCatalogues(data->catalogues, catalogue_paths);
+    if (!status.ok()) return status;
+  }
+  const std::string initial_weights = GoesOn(*from) ? "" : config.backbone().initial_weights();
+  absl::StatusOr<std::unique_ptr<Backbone>> backbone = OpenBackbone(config, initial_weights, device, collectives);
   if (!backbone.ok()) return backbone.status();
   std::vector<at::Tensor> parameters;
   for (const NamedTensor& entry : (*backbone)->Parameters()) parameters.push_back(entry.tensor);
@@ -137,7 +173,7 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
     status = LoadNetwork(network, saves.PathOf(RunSaves::Name(from->step())), from->rank_count());
     if (!status.ok()) return status;
   }
-  const absl::StatusOr<bool> will_save = WillSave(config.training(), *head_saves, options.print, collectives);
+  const absl::StatusOr<bool> will_save = WillSave(config.training(), saves_required, *head_saves, options.print, collectives);
   if (!will_save.ok()) return will_save.status();
   RunSaver::Parts saver_parts;
   saver_parts.network = network;
@@ -181,6 +217,7 @@ absl::Status TrainTogether(config::v1::JobConfig config, at::Device device, cons
   if (!result.ok()) return result.status();
   if (result->stopped) return absl::CancelledError(absl::StrCat("interrupted after step ", result->steps));
   if (!first) return absl::OkStatus();
+  const Raised at_leisure(options.at_leisure);
   status = SaveRun(config, *data, *open, options, result->steps, **backbone, *folder);
   if (!status.ok()) return status;
   if (result->skipped > 0) {
@@ -204,6 +241,7 @@ absl::Status WriteTrace(const Trace& trace, const TrainJobOptions& options) {
 absl::Status RunTrainJob(const TrainJobOptions& options) {
   absl::StatusOr<config::v1::JobConfig> config = LoadJobConfig(options.config_path);
   if (!config.ok()) return config.status();
+  const bool saves_required = config->training().save_every_steps() > 0;
   absl::Status status = FillDefaults(&*config);
   if (!status.ok()) return status;
   if (options.shard_addresses.empty()) return absl::InvalidArgumentError("--shards names no shard");
@@ -223,8 +261,9 @@ absl::Status RunTrainJob(const TrainJobOptions& options) {
   if (!collectives.ok()) return collectives.status();
   std::unique_ptr<Trace> trace;
   if (options.trace) trace = std::make_unique<Trace>();
-  status = TrainTogether(*std::move(config), *device, options, trace.get(), collectives->get());
+  status = TrainTogether(*std::move(config), saves_required, *device, options, trace.get(), collectives->get());
   // All ranks stop after the same step: they leave together, as at the end of a whole run, where they wait until rank 0 has saved it.
+  const Raised at_leisure(options.at_leisure);
   const absl::Status left = (*collectives)->Leave(absl::IsCancelled(status) ? absl::OkStatus() : status);
   if (!absl::IsCancelled(status)) status = left;
   collectives->reset();

@@ -15,6 +15,7 @@ namespace myriad {
 struct TrainJobOptions {
   std::string config_path;
   std::string run_dir;
+  std::string store;  // Folder of the shards' rows, beside which the heads' catalogues lie; "": not known here, they lie in the run folder.
   std::vector<std::string> shard_addresses;
   std::string device = "auto";
   int threads = 1;                  // Of the backbone's arithmetic, >= 1.
@@ -30,8 +31,8 @@ struct TrainJobOptions {
 };
 
 // Runs the job. Errors: CANCELLED when `stop` ended the run, which is saved if its job keeps saves and its shards can; a PeerLostError;
-// FAILED_PRECONDITION: the run folder has the results of another run, or, with `resume`, what FindSave refuses; others as one line for the
-// user.
+// FAILED_PRECONDITION: the run folder has the results of another run, or, with `resume`, what RestoreSave refuses; the shards have rows of
+// which nobody says which class is whose; others as one line for the user.
 absl::Status RunTrainJob(const TrainJobOptions& options);
 
 }  // namespace myriad

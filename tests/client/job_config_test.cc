@@ -91,8 +91,10 @@ training {
   reader_threads: 1
   log_every_steps: 20
   gradient_bucket_mib: 4
+  save_every_steps: 2000
   keep_saves: 2
   look_ahead_steps: 2
+  final_rows: FINAL_ROWS_WEIGHTS
 }
 verifications {
   name: "pairs"

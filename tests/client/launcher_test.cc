@@ -141,8 +141,9 @@ TEST_F(LauncherTest, WorkersGetTheirPlaceAndTheirEnd) {
   const absl::Status status = LaunchTraining(options);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(CheckAllGone(), 5);
-  const std::string arguments = absl::StrCat("train --config ", RunDir(), "/config.textproto --run-dir ", RunDir(),
-                                             " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1 --trace");
+  const std::string arguments =
+      absl::StrCat("train --config ", RunDir(), "/config.textproto --run-dir ", RunDir(),
+                   " --shards 127.0.0.1:1,127.0.0.1:1 --device auto --threads 1 --store ", RunDir(), "/store --trace");
   EXPECT_THAT(Output(), ::testing::MatchesRegex(
                             absl::StrCat("5 cores: 2 shards x 2 threads, 3 workers x 1 thread; run folder ", RunDir(),
                                          "\nshards at 127.0.0.1:1,127.0.0.1:1\nrank 0 of 3, local 0 of 3 at 127.0.0.1\nPASSIVE 0\n",

@@ -64,6 +64,27 @@ TEST(RunFolderTest, ARunThatReportedNothingLeavesNothing) {
   EXPECT_EQ(ReadText(trained->worker_log_path(0)), "step 20\n");
 }
 
+TEST(RunFolderTest, WhatAKilledProcessWasWritingIsRemoved) {
+  TempDir dir;
+  const auto folder = RunFolder::Create(dir.File("run"));
+  ASSERT_TRUE(folder.ok());
+  std::filesystem::create_directories(folder->saves_folder() + "/step-0000000005");
+  std::filesystem::create_directories(folder->path() + "/store/shard-0");
+  std::filesystem::create_directories(folder->head_folder("made"));
+  const std::string rows = folder->head_folder("made") + "/rows-00000-of-00001.safetensors";
+  const std::vector<std::string> left = {folder->backbone_path() + ".tmp-17", rows + ".tmp-4242",
+                                         folder->saves_folder() + "/step-0000000005/backbone.safetensors.tmp-1"};
+  const std::vector<std::string> others = {folder->backbone_path(), rows, folder->path() + "/notes.tmp-mine",
+                                           folder->path() + "/store/shard-0/file.tmp-17"};
+  for (const std::string& path : left) WriteText(path, "x");
+  for (const std::string& path : others) WriteText(path, "x");
+  ASSERT_TRUE(folder->RemoveTemporaries().ok());
+  for (const std::string& path : left) EXPECT_FALSE(std::filesystem::exists(path)) << path;
+  for (const std::string& path : others) EXPECT_TRUE(std::filesystem::exists(path)) << path;
+  std::filesystem::remove_all(folder->saves_folder());
+  EXPECT_TRUE(folder->RemoveTemporaries().ok()) << "a run without saves";
+}
+
 TEST(RunFolderTest, ConfigurationAndHeadsAreReadBack) {
   TempDir dir;
   const auto folder = RunFolder::Create(dir.File("run"));

@@ -70,9 +70,10 @@ class RunStoreTest(unittest.TestCase):
         self.myriad("admin", "export", "--store", FOLDER / "seeded", "--out", FOLDER / "again", "--slots")
         self.assertEqual(rows_of(FOLDER / "again"), rows)
 
-        # A run of the same job goes on from them, at the step that the head stands at.
+        # A run of the same job goes on from them, at the step that the head stands at, once it is told whose they are.
         next_run = local_run.Run(MYRIAD, "--config", job, "--run-dir", FOLDER / "next", "--set", f'local.store="{FOLDER}/seeded"', "--set",
-                                 "local.shards=1", "--set", "training.steps=2")
+                                 "local.shards=1", "--set", "training.steps=2", "--set",
+                                 f'heads[0].catalogue="{store}/made.identities.tsv"')
         self.assertEqual(next_run.finish(timeout=300), 0, next_run.errors)
         self.assertIn("committed_steps: 2\n", (FOLDER / "next/head/made/head.textproto").read_text())
 

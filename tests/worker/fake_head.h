@@ -17,6 +17,7 @@ class FakeHead : public HeadClient {
   FakeHead(int64_t class_count, int embedding_dim, uint64_t seed);
 
   absl::Status WaitForShards(absl::Duration) override { return absl::OkStatus(); }
+  absl::StatusOr<HeadOnShards> Describe() override { return HeadOnShards(); }
   absl::StatusOr<int64_t> MintIncarnation() override { return 1; }
   absl::StatusOr<int64_t> Open(int64_t) override { return next_step_; }
   // Steps must come in order, and chunks within them; else FAILED_PRECONDITION. `fail_with`, if not OK, is returned instead.

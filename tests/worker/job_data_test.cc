@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/file_util.h"
+#include "client/identity_catalogue.h"
 #include "client/job_config.h"
 
 namespace myriad {
@@ -40,13 +41,16 @@ config::v1::JobConfig Config(const std::string& text) {
   return *config;
 }
 
+// Of the heads of a first run.
+std::vector<IdentityCatalogue> NoNames(const config::v1::JobConfig& config) { return std::vector<IdentityCatalogue>(config.heads_size()); }
+
 TEST(JobDataTest, EqualNamesOfTwoDataSetsAreOneIdentityOfTheHead) {
   const std::string first = WriteDataset("first", {"ann", "bob"}, 10);
   const std::string second = WriteDataset("second", {"bob", "cid", "ann"}, 100);
   config::v1::JobConfig config =
       Config(absl::StrCat("heads { spec { name: 'people' } } datasets { path: '", first, "' } datasets { path: '", second,
                           "' } backbone { small_resnet {} } training { batch_size: 10 }"));
-  auto data = OpenJobData(config);
+  auto data = OpenJobData(config, NoNames(config));
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->facts.class_counts.at("people"), 3);
   EXPECT_EQ(data->facts.image_size, kSide);
@@ -74,8 +78,10 @@ TEST(JobDataTest, EqualNamesOfTwoDataSetsAreOneIdentityOfTheHead) {
 TEST(JobDataTest, HeadsHaveCataloguesOfTheirOwn) {
   const std::string first = WriteDataset("own1", {"ann", "bob"}, 10);
   const std::string second = WriteDataset("own2", {"bob", "cid", "dot"}, 100);
-  auto data = OpenJobData(Config(absl::StrCat("heads { spec { name: 'a' } } heads { spec { name: 'b' } } datasets { path: '", first,
-                                              "' head: 'a' } datasets { path: '", second, "' head: 'b' } backbone { small_resnet {} }")));
+  const config::v1::JobConfig config =
+      Config(absl::StrCat("heads { spec { name: 'a' } } heads { spec { name: 'b' } } datasets { path: '", first,
+                          "' head: 'a' } datasets { path: '", second, "' head: 'b' } backbone { small_resnet {} }"));
+  auto data = OpenJobData(config, NoNames(config));
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->head_of_dataset, std::vector<int>({0, 1}));
   EXPECT_EQ(data->facts.class_counts.at("a"), 2);
@@ -83,9 +89,24 @@ TEST(JobDataTest, HeadsHaveCataloguesOfTheirOwn) {
   EXPECT_EQ(data->class_ids[1], std::vector<int64_t>({0, 1, 2}));
 }
 
+// A head was trained on ann and cid, then bob came, whose folder lies between theirs.
+TEST(JobDataTest, KnownNamesKeepTheirIdsAndNewOnesComeBehindThem) {
+  const std::string path = WriteDataset("grown", {"ann", "bob", "cid", "dot"}, 10);
+  const config::v1::JobConfig config =
+      Config(absl::StrCat("heads { spec { name: 'a' } } datasets { path: '", path, "' } backbone { small_resnet {} }"));
+  std::vector<IdentityCatalogue> catalogues;
+  catalogues.push_back(*IdentityCatalogue::Parse("ann\ncid\neve\n", "test"));
+  auto data = OpenJobData(config, std::move(catalogues));
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->class_ids[0], std::vector<int64_t>({0, 3, 1, 4}));
+  EXPECT_EQ(data->catalogues[0].text(), "ann\ncid\neve\nbob\ndot\n");
+  EXPECT_EQ(data->facts.class_counts.at("a"), 5);
+}
+
 TEST(JobDataTest, AMissingFolderIsNamed) {
-  const absl::Status status =
-      OpenJobData(Config("heads { spec { name: 'a' } } datasets { path: '/nonexistent/data' } backbone { small_resnet {} }")).status();
+  const config::v1::JobConfig config =
+      Config("heads { spec { name: 'a' } } datasets { path: '/nonexistent/data' } backbone { small_resnet {} }");
+  const absl::Status status = OpenJobData(config, NoNames(config)).status();
   EXPECT_TRUE(absl::IsNotFound(status)) << status;
   EXPECT_NE(status.message().find("/nonexistent/data"), std::string::npos) << status;
 }

@@ -15,6 +15,7 @@
 #include "tests/worker/fake_head.h"
 #include "tests/worker/memory_dataset.h"
 #include "worker/network_save.h"
+#include "worker/peer_watch.h"
 
 namespace myriad {
 namespace {
@@ -329,10 +330,35 @@ TEST(RunTrainingTest, SavesAreMadeEverySoManyStepsAndAtTheEnd) {
   EXPECT_FALSE(over->first_verification.has_value()) << "there was nothing left to do";
   run.options.start.unverified = true;
   EXPECT_TRUE(RunTraining(run.parts, run.options)->first_verification.has_value()) << "a stop had left it out";
+}
 
-  TestRun full("full.jsonl", 3, 1);
-  full.parts.save = [](const RunPosition&) { return absl::ResourceExhaustedError("disk full"); };
-  EXPECT_EQ(RunTraining(full.parts, full.options).status(), absl::ResourceExhaustedError("disk full"));
+TEST(RunTrainingTest, ASaveThatFailsEndsTheRunOnlyWhereItIsTheLast) {
+  TestRun run("full.jsonl", 3, 1);
+  run.options.save_every_steps = 8;
+  absl::Status failure = absl::ResourceExhaustedError("disk full");
+  std::vector<int64_t> tried;
+  run.parts.save = [&](const RunPosition& position) {
+    tried.push_back(position.steps);
+    return position.steps == 16 ? absl::OkStatus() : failure;
+  };
+  std::vector<std::string> printed;
+  run.parts.print = [&](const std::string& line) { printed.push_back(line); };
+  EXPECT_EQ(RunTraining(run.parts, run.options).status(), failure);
+  EXPECT_EQ(tried, std::vector<int64_t>({8, 16, 20}));
+  EXPECT_EQ(std::count(printed.begin(), printed.end(), "no save after step 8: disk full; the run goes on"), 1);
+
+  // A run that is stopped is told that it is not saved.
+  TestRun stopped("full-stop.jsonl", 3, 1);
+  stopped.options.save_every_steps = 8;
+  stopped.parts.save = run.parts.save;
+  stopped.head.on_step = [&](const StepInput& input) { stopped.stop = input.step == 6; };
+  EXPECT_EQ(RunTraining(stopped.parts, stopped.options).status(), failure);
+
+  TestRun lost("lost.jsonl", 3, 1);
+  lost.options.save_every_steps = 8;
+  lost.parts.save = [&](const RunPosition&) { return PeerLostError("shard 1 is gone"); };
+  EXPECT_TRUE(IsPeerLost(RunTraining(lost.parts, lost.options).status()));
+  EXPECT_EQ(lost.head.next_step(), 8);
 }
 
 TEST(RunTrainingTest, Bfloat16LearnsToo) {
