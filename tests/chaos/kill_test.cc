@@ -136,6 +136,10 @@ class KillTest : public ::testing::Test {
     random_.seed(seed);
     open_ = MakeOpen("h", kClasses, kDim, {}, 0, 1);
     open_.mutable_head()->set_seed(seed);
+    if (seed % 3 == 1) {
+      open_.mutable_head()->set_weight_dtype(v1::DATA_TYPE_BFLOAT16);
+      open_.mutable_head()->set_slot_dtype(v1::DATA_TYPE_BFLOAT16);
+    }
     open_.mutable_training()->mutable_positives_only();
     server_options_.store = dir_.File(absl::StrCat("store-", seed));
     server_options_.memory_bytes = MemoryFor(open_, kSlabRows);
@@ -145,8 +149,10 @@ class KillTest : public ::testing::Test {
   }
 
   void StartServer() {
+    const absl::Time begin = absl::Now();
     server_ = std::make_unique<StoreServer>(server_options_);
     ASSERT_TRUE(server_->WaitUntilItServes()) << server_->Log();
+    start_time_ = absl::Now() - begin;
   }
 
   absl::StatusOr<v1::OpenHeadResponse> Open(bool accept_mixed_steps = false) {
@@ -196,10 +202,26 @@ class KillTest : public ::testing::Test {
     EXPECT_EQ(server_->Wait().signal, SIGKILL);
   }
 
-  // True if it was faster and stopped cleanly.
-  bool StopAndKill() {
+  // A clean stop, after which another server has the head open. How long the stop took.
+  absl::Duration StopAndGoOn() {
+    const absl::Time begin = absl::Now();
+    EXPECT_TRUE(server_->Stop().ok()) << server_->Log();
+    const absl::Duration took = absl::Now() - begin;
+    StartServer();
+    CheckRows(steps_);
+    CheckRowsAre(steps_);
+    const auto opened = Open();
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    if (opened.ok()) {
+      EXPECT_EQ(opened->committed_steps(), steps_);
+    }
+    return took;
+  }
+
+  // True if it was faster than the kill and stopped cleanly.
+  bool StopAndKill(absl::Duration most) {
     server_->Signal(SIGTERM);
-    KillDuring(absl::Milliseconds(200), [] {});
+    KillDuring(most, [] {});
     return server_->Wait().ok();
   }
 
@@ -334,6 +356,7 @@ class KillTest : public ::testing::Test {
   std::unique_ptr<Shadow> shadow_;
   std::unique_ptr<StoreServer> server_;
   int64_t steps_ = 0;                // That the shadow has taken.
+  absl::Duration start_time_;        // Of the last server, until it served.
   std::map<int64_t, ReadRow> rows_;  // As CheckRows() found them.
 };
 
@@ -407,25 +430,25 @@ TEST_F(KillTest, EveryRowIsAsSomeCommittedStepLeftItAndTheFolderSaysSo) {
     int64_t stopped = 0;  // Steps that are on disk for certain.
     bool clean = false;
     Train(1 + static_cast<int64_t>(random_() % 30));
-    if (way == kInStepsAfterAStop) {
+    // How long a stop or a save takes that is not cut off.
+    absl::Duration whole_time;
+    if (way == kInStepsAfterAStop || way == kInAStop) {
       stopped = steps_;
-      ASSERT_TRUE(server_->Stop().ok()) << server_->Log();
-      StartServer();
-      CheckRows(stopped);
-      CheckRowsAre(stopped);
-      const auto opened = Open();
-      ASSERT_TRUE(opened.ok()) << opened.status();
-      ASSERT_EQ(opened->committed_steps(), stopped);
+      whole_time = StopAndGoOn();
     } else if (way == kInASave) {
       stopped = steps_;
+      const absl::Time begin = absl::Now();
       const absl::Status saved = Save("whole");
       ASSERT_TRUE(saved.ok()) << saved;
+      whole_time = absl::Now() - begin;
     }
+    ASSERT_FALSE(HasFailure());
     if (way == kInAStop) {
-      clean = StopAndKill();
+      Train(1 + static_cast<int64_t>(random_() % 20));
+      clean = StopAndKill(whole_time);
     } else if (way == kInASave) {
       Train(1 + static_cast<int64_t>(random_() % 20));
-      KillDuring(absl::Milliseconds(200), [&] { Save("cut-off").IgnoreError(); });
+      KillDuring(whole_time, [&] { Save("cut-off").IgnoreError(); });
       server_->Wait();
     } else {
       TrainUntilKilled(static_cast<int64_t>(random_() % 40));
@@ -434,7 +457,7 @@ TEST_F(KillTest, EveryRowIsAsSomeCommittedStepLeftItAndTheFolderSaysSo) {
     if (random_() % 2 == 0) {
       // Once more, while it reads what the first one left.
       server_ = std::make_unique<StoreServer>(server_options_);
-      KillDuring(absl::Milliseconds(200), [] {});
+      KillDuring(2 * start_time_, [] {});
       server_->Wait();
     }
 
