@@ -56,7 +56,7 @@ class ShardParts : public Parts {
   const HeadSummary& head() const override { return head_->summary(); }
   int count() const override { return static_cast<int>(head_->shards().size()); }
   absl::Status Read(int part, bool slots, const Visitor& visit) override {
-    return head_->rows().ReadShard(part, slots, [&](const RowTransfer::Batch& batch) -> absl::Status {
+    return head_->rows().ReadShard(part, slots, [&](const RowBatch& batch) -> absl::Status {
       if (batch.committed_steps != head_->summary().committed_steps) {
         return absl::FailedPreconditionError(absl::StrCat(head_->shards()[part]->Name(), ": head ", head_->spec().name, " is at step ",
                                                           batch.committed_steps, "; it was at ", head_->summary().committed_steps,
@@ -82,8 +82,12 @@ class RunParts : public Parts {
     const absl::StatusOr<RowFile> file = OpenRowFile(paths_[part], slots);
     if (!file.ok()) return file.status();
     const int64_t slot_numbers = slots ? SlotNumbers(head_.spec) : 0;
+    if (slots && !file->slots.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(paths_[part], ": has no slots (training.final_rows says what a run writes); its store has ", "them: --store"));
+    }
     if (file->weights.cols() != head_.spec.embedding_dim || !file->class_ids.has_value() ||
-        (slots && (!file->slots.has_value() || file->slots->cols() != slot_numbers))) {
+        (slots && file->slots->cols() != slot_numbers)) {
       return absl::DataLossError(absl::StrCat(paths_[part], ": not the rows of head ", head_.spec.name, ", with ids, ",
                                               head_.spec.embedding_dim, " weights and ", slot_numbers, " numbers of slots each"));
     }

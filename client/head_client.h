@@ -94,6 +94,16 @@ struct HeadOnShards {
   int64_t row_count = 0;        // Rows that exist, on all shards together.
 };
 
+// A part of the rows that exist on a shard, in the order of its store. Valid during a visit.
+struct RowBatch {
+  int shard = 0;
+  absl::Span<const int64_t> class_ids;
+  at::Tensor weights;           // rows x D float32.
+  at::Tensor slots;             // rows x the numbers of a row's slots; 0 rows where not asked for.
+  int64_t committed_steps = 0;  // Of the head at the instant of the read.
+  int64_t shard_row_count = 0;  // Rows that exist on the shard at that instant: those of all batches.
+};
+
 // A head as one rank of a run sees it: all shards behind one object. Thread-compatible: one step at a time.
 //
 // Retries: UNAVAILABLE with backoff until `shard_wait`, then DATA_LOSS naming the shard; ABORTED steps with the attempt that the shards
@@ -142,9 +152,8 @@ class HeadClient {
   // which are not virtual. Errors: INVALID_ARGUMENT (a class out of range; names it).
   virtual absl::StatusOr<at::Tensor> FetchCenters(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) = 0;
 
-  // All rows that exist, shard by shard, in chunks: class ids, rows x D weights, rows x D slots (0 rows unless `with_slots`); the tensors
-  // are valid during the visit. Errors: FAILED_PRECONDITION if the shards stand at different steps; the visitor's, which end it.
-  using RowVisitor = std::function<absl::Status(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots)>;
+  // All rows that exist, shard by shard. Errors: FAILED_PRECONDITION if the shards stand at different steps; the visitor's, which end it.
+  using RowVisitor = std::function<absl::Status(const RowBatch& batch)>;
   virtual absl::Status ReadRows(bool with_slots, const RowVisitor& visitor) = 0;
 
   // Sets rows (any order, of any shard), in requests of some MiB that are each all or nothing. `slots` may be undefined: zeros.

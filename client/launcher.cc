@@ -107,6 +107,17 @@ std::string StoreFolder(const config::v1::JobConfig& config, const RunFolder& fo
   return config.training().keep_saves() > 0 || !local.memory().empty() ? JoinPath(folder.path(), "store") : "";
 }
 
+// Rows that nothing keeps would be gone with the servers.
+absl::Status CheckRowsAreKept(const LaunchOptions& options, const RunFolder& folder) {
+  using config::v1::TrainingConfig;
+  if (options.config.training().final_rows() != TrainingConfig::FINAL_ROWS_NONE || !StoreFolder(options.config, folder).empty()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "training.final_rows is FINAL_ROWS_NONE, and the servers keep rows in memory alone "
+      "(training.keep_saves is 0): nothing would be left of them; set local.store");
+}
+
 // "; saved after step 120: RUN/saves/step-0000000120; go on with: ...".
 std::string LastSave(const RunFolder& folder) {
   const RunSaves saves = SavesOf(folder);
@@ -346,7 +357,8 @@ absl::Status LaunchTraining(const LaunchOptions& options) {
   if (absl::Status status = CheckBeforeStart(options); !status.ok()) return status;
   absl::StatusOr<RunFolder> folder = FolderToRunIn(options);
   if (!folder.ok()) return folder.status();
-  absl::Status status = folder->WriteConfig(options.config);
+  absl::Status status = CheckRowsAreKept(options, *folder);
+  if (status.ok()) status = folder->WriteConfig(options.config);
   if (status.ok()) {
     Run run(options, *folder);
     status = run.Start();

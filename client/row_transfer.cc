@@ -185,9 +185,9 @@ absl::Status RowTransfer::Read(bool with_slots, const HeadClient::RowVisitor& vi
   const ShardClient* first_shard = nullptr;
   for (size_t k = 0; k < shards_.size(); ++k) {
     int64_t steps = -1;
-    const absl::Status status = ReadShard(static_cast<int>(k), with_slots, [&](const Batch& batch) {
+    const absl::Status status = ReadShard(static_cast<int>(k), with_slots, [&](const RowBatch& batch) {
       steps = batch.committed_steps;
-      return visitor(batch.class_ids, batch.weights, batch.slots);
+      return visitor(batch);
     });
     if (!status.ok()) return status;
     if (steps < 0) continue;  // No row: nothing to be at odds with.
@@ -202,7 +202,7 @@ absl::Status RowTransfer::Read(bool with_slots, const HeadClient::RowVisitor& vi
   return absl::OkStatus();
 }
 
-absl::Status RowTransfer::ReadShard(int index, bool with_slots, const BatchVisitor& visitor) const {
+absl::Status RowTransfer::ReadShard(int index, bool with_slots, const HeadClient::RowVisitor& visitor) const {
   ShardClient& shard = *shards_[index];
   v1::ReadRowsRequest request;
   request.set_head(head_.name);
@@ -219,7 +219,7 @@ absl::Status RowTransfer::ReadShard(int index, bool with_slots, const BatchVisit
     if (weights->size(0) != rows || slots->size(0) != (with_slots ? rows : 0)) {
       return Malformed(shard, absl::StrCat(weights->size(0), " centers and ", slots->size(0), " rows of slots for ", rows, " classes"));
     }
-    return visitor({*ids, *weights, *slots, response.committed_steps(), response.row_count()});
+    return visitor({index, *ids, *weights, *slots, response.committed_steps(), response.row_count()});
   };
   return ReadStream<v1::ReadRowsResponse>(shard, policy_, /*restartable=*/false, open, take);
 }

@@ -21,16 +21,6 @@ namespace myriad {
 // of rows may take any time, but each message of it no more than the policy's deadline. The shards outlive it. Thread-compatible.
 class RowTransfer {
  public:
-  // A part of the rows that exist on a shard, in the order of its store. Valid during the visit.
-  struct Batch {
-    absl::Span<const int64_t> class_ids;
-    at::Tensor weights;           // rows x D.
-    at::Tensor slots;             // rows x the numbers of a row's slots; 0 rows where not asked for.
-    int64_t committed_steps = 0;  // Of the head at the instant of the read.
-    int64_t shard_row_count = 0;  // Rows that exist on the shard at that instant: those of all batches.
-  };
-  using BatchVisitor = std::function<absl::Status(const Batch& batch)>;
-
   RowTransfer(const HeadSpec& head, std::vector<ShardClient*> shards, const CallPolicy& policy);
 
   absl::StatusOr<at::Tensor> Fetch(absl::Span<const int64_t> class_ids, std::vector<bool>* exists) const;
@@ -44,7 +34,7 @@ class RowTransfer {
   absl::Status Read(bool with_slots, const HeadClient::RowVisitor& visitor) const;
   // All rows that exist on shard `shard` at one instant. Errors: the visitor's, which end it; FAILED_PRECONDITION: a step waited for the
   // rows; those of FinalStatus().
-  absl::Status ReadShard(int shard, bool with_slots, const BatchVisitor& visitor) const;
+  absl::Status ReadShard(int shard, bool with_slots, const HeadClient::RowVisitor& visitor) const;
   absl::Status Write(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) const;
   // What was written outlives the servers from now on, where they have a disk for it. Errors: those of the disk.
   absl::Status MakeDurable() const;

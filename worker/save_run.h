@@ -21,9 +21,9 @@ struct SavedHead {
   int shard_count = 1;
 };
 
-// Writes head/NAME: the identities, all rows that exist with their slots (streamed, in bounded memory), and head.textproto last.
-// Errors: those of reading the rows (a lost shard as a lost peer) and of writing the files.
-absl::Status SaveHead(const SavedHead& head, const RunFolder& folder);
+// Writes head/NAME: the identities, of all rows that exist what `rows` says (in the head's dtype, a file a shard, as they stream), and
+// head.textproto last. Errors: those of reading the rows (a lost shard as a lost peer) and of writing the files.
+absl::Status SaveHead(const SavedHead& head, config::v1::TrainingConfig::FinalRows rows, const RunFolder& folder);
 
 }  // namespace myriad
 

@@ -71,7 +71,7 @@ absl::Status SaveRun(const config::v1::JobConfig& config, const JobData& data, c
     head.incarnation = open.incarnations[h];
     head.committed_steps = open.heads[h].first_step + steps;
     head.shard_count = static_cast<int>(options.shard_addresses.size());
-    status = SaveHead(head, folder);
+    status = SaveHead(head, config.training().final_rows(), folder);
   }
   return status;
 }

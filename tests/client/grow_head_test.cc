@@ -67,14 +67,13 @@ absl::Status Step(HeadClient* client, int64_t step, const std::vector<int64_t>& 
 // Rows that exist, by class.
 std::map<int64_t, std::vector<float>> Rows(HeadClient* client) {
   std::map<int64_t, std::vector<float>> rows;
-  const absl::Status status =
-      client->ReadRows(/*with_slots=*/false, [&](absl::Span<const int64_t> ids, const at::Tensor& weights, const at::Tensor&) {
-        for (size_t i = 0; i < ids.size(); ++i) {
-          const float* row = weights.const_data_ptr<float>() + i * kDim;
-          rows.emplace(ids[i], std::vector<float>(row, row + kDim));
-        }
-        return absl::OkStatus();
-      });
+  const absl::Status status = client->ReadRows(/*with_slots=*/false, [&](const RowBatch& batch) {
+    for (size_t i = 0; i < batch.class_ids.size(); ++i) {
+      const float* row = batch.weights.const_data_ptr<float>() + i * kDim;
+      rows.emplace(batch.class_ids[i], std::vector<float>(row, row + kDim));
+    }
+    return absl::OkStatus();
+  });
   EXPECT_TRUE(status.ok()) << status;
   return rows;
 }

@@ -477,19 +477,22 @@ TEST(HeadClientTest, ReadRowsVisitsEveryShardAndRefusesShardsAtDifferentSteps) {
   ASSERT_TRUE(client.ok());
   for (bool with_slots : {false, true}) {
     std::vector<int64_t> seen;
-    const auto visit = [&](absl::Span<const int64_t> ids, const at::Tensor& weights, const at::Tensor& slots) {
-      seen.insert(seen.end(), ids.begin(), ids.end());
-      EXPECT_EQ(weights[0][0].item<float>(), static_cast<float>(ids[0]));
-      EXPECT_EQ(slots.size(0), with_slots ? 1 : 0);
+    std::vector<int> shards;
+    const auto visit = [&](const RowBatch& batch) {
+      shards.push_back(batch.shard);
+      seen.insert(seen.end(), batch.class_ids.begin(), batch.class_ids.end());
+      EXPECT_EQ(batch.weights[0][0].item<float>(), static_cast<float>(batch.class_ids[0]));
+      EXPECT_EQ(batch.slots.size(0), with_slots ? 1 : 0);
       return absl::OkStatus();
     };
     EXPECT_EQ((*client)->ReadRows(with_slots, visit), absl::OkStatus());
     EXPECT_EQ(seen, (std::vector<int64_t>{10, 20, 11, 21}));
+    EXPECT_EQ(shards, (std::vector<int>{0, 0, 1, 1}));
   }
-  const auto refuse = [](absl::Span<const int64_t>, const at::Tensor&, const at::Tensor&) { return absl::ResourceExhaustedError("disk"); };
+  const auto refuse = [](const RowBatch&) { return absl::ResourceExhaustedError("disk"); };
   EXPECT_EQ((*client)->ReadRows(false, refuse), absl::ResourceExhaustedError("disk"));
   steps_of_second = 9;
-  const auto ignore = [](absl::Span<const int64_t>, const at::Tensor&, const at::Tensor&) { return absl::OkStatus(); };
+  const auto ignore = [](const RowBatch&) { return absl::OkStatus(); };
   EXPECT_EQ((*client)->ReadRows(false, ignore).code(), absl::StatusCode::kFailedPrecondition);
 }
 

@@ -1,6 +1,7 @@
 #include "client/query.h"
 
 #include <cmath>
+#include <map>
 #include <sstream>
 #include <string>
 #include <tuple>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/head_rows.h"
+#include "client/row_file_writer.h"
 #include "client/run_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -71,11 +73,19 @@ void MakeRun(const std::string& path) {
   std::string names;
   for (int i = 0; i < kClasses; ++i) absl::StrAppend(&names, "name ", i, "\n");
   WriteText(folder->identities_path("glyphs"), names);
-  auto rows = HeadRowsWriter::Create({folder->head_folder("glyphs"), *ParseHeadSpec(Info().head())});
-  ASSERT_TRUE(rows.ok());
-  const std::vector<float> slots(kDim, 0.0f);
-  for (int64_t id = 0; id < kClasses; id += 4) ASSERT_TRUE((*rows)->Append({id}, Weights(id), slots).ok());
-  ASSERT_TRUE((*rows)->Finish(34).ok());
+  // In the order of no class, in 16-bit numbers: those of Weights() are exact.
+  for (const auto& [index, ids] : std::map<int, std::vector<int64_t>>{{0, {12, 0, 16}}, {1, {8, 4}}}) {
+    RowFileWriter::Options file;
+    file.path = HeadRowsPath(folder->head_folder("glyphs"), index, 2);
+    file.head = *ParseHeadSpec(Info().head());
+    file.committed_steps = 34;
+    file.row_count = static_cast<int64_t>(ids.size());
+    file.dtype = DataType::kBFloat16;
+    auto rows = RowFileWriter::Create(file);
+    ASSERT_TRUE(rows.ok());
+    for (int64_t id : ids) ASSERT_TRUE((*rows)->Append({id}, Weights(id).data(), nullptr).ok());
+    ASSERT_TRUE((*rows)->Finish().ok());
+  }
 }
 
 QueryOptions FromRun(const std::string& path, bool json) {

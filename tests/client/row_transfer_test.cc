@@ -82,7 +82,7 @@ TEST(RowTransferTest, AStreamMayTakeAnyTimeAsLongAsMessagesCome) {
   int rows = 0;
   const absl::Time start = absl::Now();
   const absl::Status status =
-      RowTransfer(Spec(), {&shard}, Policy(kPatience)).ReadShard(0, /*with_slots=*/true, [&](const RowTransfer::Batch& batch) {
+      RowTransfer(Spec(), {&shard}, Policy(kPatience)).ReadShard(0, /*with_slots=*/true, [&](const RowBatch& batch) {
         if (rows == 0) absl::SleepFor(kPatience * 1.5);
         rows += static_cast<int>(batch.class_ids.size());
         return absl::OkStatus();
@@ -100,11 +100,11 @@ TEST(RowTransferTest, AStreamThatStopsIsGivenUp) {
   };
   ShardClient shard(4, fake.address());
   int rows = 0;
-  const absl::Status status = RowTransfer(Spec(), {&shard}, Policy(absl::Milliseconds(300)))
-                                  .ReadShard(0, /*with_slots=*/true, [&](const RowTransfer::Batch& batch) {
-                                    rows += static_cast<int>(batch.class_ids.size());
-                                    return absl::OkStatus();
-                                  });
+  const absl::Status status =
+      RowTransfer(Spec(), {&shard}, Policy(absl::Milliseconds(300))).ReadShard(0, /*with_slots=*/true, [&](const RowBatch& batch) {
+        rows += static_cast<int>(batch.class_ids.size());
+        return absl::OkStatus();
+      });
   EXPECT_EQ(rows, 1);
   EXPECT_EQ(status, absl::UnavailableError("shard 4 (" + fake.address() + "): no answer within 300ms"));
 }
@@ -117,7 +117,7 @@ TEST(RowTransferTest, WhatTheShardAnswersIsToldAsItIs) {
   };
   ShardClient shard(0, fake.address());
   const RowTransfer transfer(Spec(), {&shard}, Policy(absl::Seconds(60)));
-  const auto ignore = [](const RowTransfer::Batch&) { return absl::OkStatus(); };
+  const auto ignore = [](const RowBatch&) { return absl::OkStatus(); };
   EXPECT_EQ(transfer.ReadShard(0, false, ignore), absl::UnavailableError("shard 0 (" + fake.address() + "): /store: Input/output error"));
   fake.Stop();
   EXPECT_THAT(std::string(transfer.ReadShard(0, false, ignore).message()), HasSubstr("cannot be reached"));

@@ -85,6 +85,22 @@ class NextRunTest(unittest.TestCase):
                       refused.errors)
         self.assertFalse((FOLDER / "guess").exists())
 
+    def test_rows_may_stay_in_the_store(self):
+        self.train("with-rows", self.first_data)
+        self.train("bare", self.first_data, "--set", "training.final_rows=FINAL_ROWS_NONE")
+        self.assertEqual(sorted(path.name for path in (FOLDER / "bare/head/made").iterdir()), ["head.textproto", "identities.tsv"])
+        self.assertIn("row_count: 2\n", (FOLDER / "bare/head/made/head.textproto").read_text())
+        out = FOLDER / "exported/head/made"
+        subprocess.run([MYRIAD, "admin", "export", "--store", FOLDER / "bare/store", "--out", out, "--slots"], check=True,
+                       stdout=subprocess.DEVNULL)
+        self.assertEqual(local_run.rows_of(FOLDER / "exported"), local_run.rows_of(FOLDER / "with-rows"))
+        asked = subprocess.run([MYRIAD, "query", "centers", "--run", FOLDER / "bare", "--classes", "0"], stderr=subprocess.PIPE, text=True)
+        self.assertEqual(asked.returncode, 1)
+        self.assertIn("the run left its rows with the shards (training.final_rows)", asked.stderr)
+        refused = self.train("nowhere", self.first_data, "--set", "training.final_rows=FINAL_ROWS_NONE", "--set", "training.keep_saves=0",
+                             code=1)
+        self.assertIn("nothing would be left of them; set local.store", refused.errors)
+
     def test_the_network_of_a_run_is_what_the_next_one_starts_from(self):
         self.train("teacher", self.first_data)
         weights = FOLDER / "teacher/backbone.safetensors"

@@ -74,15 +74,18 @@ class RunFolderTest(unittest.TestCase):
         generate_messages(FOLDER)
 
     def test_rows_of_w(self):
-        path = self.run_dir / "head/shapes/rows-00000-of-00001.safetensors"
-        rows = load_file(path)
-        self.assertEqual(rows["class_ids"].tolist(), list(range(CLASSES)))
-        for name in ("weights", "slots"):
-            self.assertEqual((rows[name].dtype, rows[name].shape), (numpy.float32, (CLASSES, DIM)))
-            self.assertTrue(numpy.isfinite(rows[name]).all() and numpy.abs(rows[name]).max() > 0)
-        with safe_open(path, "numpy") as file:
-            self.assertEqual({key: file.metadata()[key] for key in ("head", "committed_steps")},
-                             {"head": "shapes", "committed_steps": str(STEPS)})
+        paths = sorted((self.run_dir / "head/shapes").glob("rows-*.safetensors"))
+        self.assertEqual([path.name for path in paths], [f"rows-{k:05d}-of-00003.safetensors" for k in range(3)])
+        centers = {}
+        for path in paths:
+            rows = load_file(path)
+            self.assertEqual(rows.keys(), {"class_ids", "weights"})
+            self.assertEqual((rows["weights"].dtype, rows["weights"].shape), (numpy.float32, (len(rows["class_ids"]), DIM)))
+            self.assertTrue(numpy.isfinite(rows["weights"]).all() and (numpy.abs(rows["weights"]).max(axis=1) > 0).all())
+            centers.update(zip(rows["class_ids"].tolist(), rows["weights"]))
+            with safe_open(path, "numpy") as file:
+                self.assertEqual(file.metadata(), {"head": "shapes", "committed_steps": str(STEPS)})
+        self.assertEqual(sorted(centers), list(range(CLASSES)))
         identities = (self.run_dir / "head/shapes/identities.tsv").read_text().splitlines()
         self.assertEqual([line.split("\t")[0] for line in identities], [f"train-{c}" for c in range(CLASSES)])
 

@@ -71,7 +71,13 @@ absl::StatusOr<at::Tensor> FakeHead::FetchCenters(absl::Span<const int64_t> clas
 absl::Status FakeHead::ReadRows(bool, const RowVisitor& visitor) {
   std::vector<int64_t> ids(weights_.size(0));
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i);
-  return visitor(ids, weights_, at::zeros_like(weights_));
+  RowBatch batch;
+  batch.class_ids = ids;
+  batch.weights = weights_;
+  batch.slots = at::zeros_like(weights_);
+  batch.committed_steps = next_step_;
+  batch.shard_row_count = weights_.size(0);
+  return visitor(batch);
 }
 
 absl::Status FakeHead::WriteRows(absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor&) {

@@ -65,14 +65,14 @@ std::vector<absl::StatusOr<StepResult>> RankThreads::Step(int64_t step, double l
 absl::StatusOr<std::map<int64_t, RankThreads::Row>> RankThreads::ReadRows() {
   std::map<int64_t, Row> rows;
   absl::Status status = clients_[0]->ReadRows(
-      /*with_slots=*/true, [&](absl::Span<const int64_t> class_ids, const at::Tensor& weights, const at::Tensor& slots) {
-        const int64_t dim = weights.size(1);
-        const int64_t slot_width = slots.size(1);
-        for (size_t j = 0; j < class_ids.size(); ++j) {
-          const float* const w = weights.const_data_ptr<float>() + j * dim;
-          const float* const s = slots.const_data_ptr<float>() + j * slot_width;
-          const bool fresh = rows.emplace(class_ids[j], Row{{w, w + dim}, {s, s + slot_width}}).second;
-          if (!fresh) return absl::InternalError(absl::StrCat("class ", class_ids[j], " was read twice"));
+      /*with_slots=*/true, [&](const RowBatch& batch) {
+        const int64_t dim = batch.weights.size(1);
+        const int64_t slot_width = batch.slots.size(1);
+        for (size_t j = 0; j < batch.class_ids.size(); ++j) {
+          const float* const w = batch.weights.const_data_ptr<float>() + j * dim;
+          const float* const s = batch.slots.const_data_ptr<float>() + j * slot_width;
+          const bool fresh = rows.emplace(batch.class_ids[j], Row{{w, w + dim}, {s, s + slot_width}}).second;
+          if (!fresh) return absl::InternalError(absl::StrCat("class ", batch.class_ids[j], " was read twice"));
         }
         return absl::OkStatus();
       });
