@@ -70,11 +70,11 @@ std::vector<std::string> CataloguePaths(const config::v1::JobConfig& config, con
 }
 
 absl::StatusOr<std::vector<IdentityCatalogue>> LoadCatalogues(const config::v1::JobConfig& config, const std::vector<std::string>& paths,
-                                                              at::Device device, Collectives* collectives) {
+                                                              bool resume, at::Device device, Collectives* collectives) {
   std::vector<IdentityCatalogue> catalogues;
   for (int h = 0; h < config.heads_size(); ++h) {
     absl::StatusOr<IdentityCatalogue> catalogue = IdentityCatalogue();
-    if (collectives->rank() == 0) catalogue = LoadCatalogue(paths[h], config.heads(h).catalogue());
+    if (collectives->rank() == 0) catalogue = LoadCatalogue(paths[h], resume ? "" : config.heads(h).catalogue());
     if (!catalogue.ok()) return catalogue.status();
     if (collectives->rank_count() > 1) {
       const absl::StatusOr<std::string> text = ShareText(absl::StrCat("catalogue/", h), catalogue->text(), device, collectives);

@@ -25,10 +25,11 @@ namespace myriad {
 std::vector<std::string> CataloguePaths(const config::v1::JobConfig& config, const std::string& store, const RunFolder& folder);
 
 // The names whose class ids stand, of each head: those of the file at `paths`, or of HeadConfig.catalogue where it has more; none for a new
-// head. Rank 0 reads, all ranks call it together (`device`: the collectives'). Errors: FAILED_PRECONDITION naming both files and the first
-// line in which they differ: neither begins with the other; those of IdentityCatalogue::Load and of Collectives.
+// head. A run that is resumed (`resume`) has taken up what HeadConfig.catalogue had, and asks for that no more. Rank 0 reads, all ranks
+// call it together (`device`: the collectives'). Errors: FAILED_PRECONDITION naming both files and the first line in which they differ:
+// neither begins with the other; those of IdentityCatalogue::Load and of Collectives.
 absl::StatusOr<std::vector<IdentityCatalogue>> LoadCatalogues(const config::v1::JobConfig& config, const std::vector<std::string>& paths,
-                                                              at::Device device, Collectives* collectives);
+                                                              bool resume, at::Device device, Collectives* collectives);
 
 // Whether a run may train the rows that the shards have of a head (`found`) with class ids behind `known_names` known ones. `config` as
 // the user wrote it: class_count is 0 if the data are to tell it. Errors: FAILED_PRECONDITION with what to do: there are rows and no name;

@@ -97,7 +97,7 @@ absl::Status TrainTogether(config::v1::JobConfig config, bool saves_required, at
   absl::StatusOr<RunFolder> folder = RunFolder::Join(options.run_dir);
   if (!folder.ok()) return folder.status();
   const std::vector<std::string> catalogue_paths = CataloguePaths(config, options.store, *folder);
-  absl::StatusOr<std::vector<IdentityCatalogue>> known = LoadCatalogues(config, catalogue_paths, device, collectives);
+  absl::StatusOr<std::vector<IdentityCatalogue>> known = LoadCatalogues(config, catalogue_paths, options.resume, device, collectives);
   if (!known.ok()) return known.status();
   const HeadCheck check_names = [asked = config, &catalogue_paths, known_names = SizesOf(*known)](int h, const HeadOnShards& found) {
     return CheckKnownNames(asked.heads(h), found, known_names[h], catalogue_paths[h]);

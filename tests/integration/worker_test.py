@@ -18,18 +18,6 @@ FOLDER = pathlib.Path(os.environ["TEST_TMPDIR"])
 LOSS_SECONDS = 60
 
 
-def start_server(name):
-    """A shard, and its address."""
-    address = FOLDER / f"{name}.address"
-    server = subprocess.Popen([SERVER, "--listen", "127.0.0.1:0", "--address-file", address, "--threads", "1"])
-    while not address.exists():
-        try:
-            raise AssertionError(f"myriad-server ended with {server.wait(timeout=0.05)} before it served")
-        except subprocess.TimeoutExpired:
-            pass
-    return server, address.read_text().strip()
-
-
 def stop(process):
     process.kill()
     process.wait()
@@ -44,7 +32,12 @@ class WorkerTest(unittest.TestCase):
         cls.endless = local_run.write_job(FOLDER / "endless.textproto", FOLDER / "glyphs", steps=1000000)
 
     def setUp(self):
-        self.server, self.address = start_server(self.id())
+        self.start_server()
+
+    def start_server(self):
+        """A shard."""
+        server = local_run.Server(SERVER, "--threads", "1")
+        self.server, self.address = server.process, server.address
         self.addCleanup(stop, self.server)
 
     def start(self, name, count, job=None, arguments=(), environment=None):
@@ -118,8 +111,7 @@ class WorkerTest(unittest.TestCase):
         for lost in (0, 2):
             with self.subTest(lost=lost):
                 # The rows of the run before are of no use to this one.
-                self.server, self.address = start_server(f"{self.id()}-{lost}")
-                self.addCleanup(stop, self.server)
+                self.start_server()
                 ranks = self.start_endless(f"lost-{lost}", 3)
                 ranks[lost].kill()
                 killed = time.monotonic()

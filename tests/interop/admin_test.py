@@ -3,9 +3,9 @@ read."""
 import collections
 import os
 import pathlib
+import re
 import subprocess
 import sys
-import time
 import unittest
 
 import numpy
@@ -31,23 +31,25 @@ def rank_sizes():
 class AdminTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        files = [FOLDER / f"address-{k}" for k in range(2)]
-        cls.servers = [subprocess.Popen([SERVER, "--listen", "127.0.0.1:0", "--address-file", file]) for file in files]
-        while not all(file.exists() for file in files):
-            if any(server.poll() is not None for server in cls.servers):
-                raise AssertionError("myriad-server ended before it served")
-            time.sleep(0.02)
-        cls.shards = ",".join(file.read_text().strip() for file in files)
+        cls.servers = [subprocess.Popen([SERVER, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        cls.shards = ",".join(cls.address_of(server) for server in cls.servers)
         random = numpy.random.default_rng(8)
         cls.weights = random.normal(size=(CLASSES, DIM)).astype(numpy.float32)
         cls.momentum = random.normal(size=(CLASSES, DIM)).astype(numpy.float32)
+
+    @staticmethod
+    def address_of(server):
+        for line in server.stdout:
+            if told := re.search(r" serves on (\S+) with ", line):
+                return told[1]
+        raise AssertionError(f"myriad-server ended with {server.wait()} before it served")
 
     @classmethod
     def tearDownClass(cls):
         for server in cls.servers:
             server.terminate()
         for server in cls.servers:
-            server.wait(timeout=30)
+            server.communicate(timeout=30)
 
     def admin(self, *arguments, code=0):
         done = subprocess.run([MYRIAD, "admin", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)

@@ -21,8 +21,8 @@ class JobCataloguesTest : public ::testing::Test {
 
   std::string kept() const { return dir_.File("faces.identities.tsv"); }
   // What a run knows.
-  absl::StatusOr<std::string> Load() {
-    const auto catalogues = LoadCatalogues(config_, {kept()}, at::kCPU, collectives_.get());
+  absl::StatusOr<std::string> Load(bool resume = false) {
+    const auto catalogues = LoadCatalogues(config_, {kept()}, resume, at::kCPU, collectives_.get());
     if (!catalogues.ok()) return catalogues.status();
     EXPECT_EQ(catalogues->size(), 1u);
     return std::string(catalogues->front().text());
@@ -60,6 +60,7 @@ TEST_F(JobCataloguesTest, WhatARunLeavesTheNextOneKnows) {
 TEST_F(JobCataloguesTest, OfTwoTheLongerOneCountsIfItBeginsWithTheOther) {
   config_.mutable_heads(0)->set_catalogue(dir_.File("given.tsv"));
   EXPECT_TRUE(absl::IsNotFound(Load().status())) << "a file that the user names must be there";
+  EXPECT_EQ(*Load(/*resume=*/true), "") << "but not for ever";
   WriteText(dir_.File("given.tsv"), "ann\ncid\nbob\n");
   EXPECT_EQ(*Load(), "ann\ncid\nbob\n");
   WriteText(kept(), "ann\ncid\n");
