@@ -92,7 +92,10 @@ absl::StatusOr<std::unique_ptr<LocalShards>> LocalShards::Start(const Options& o
 }
 
 absl::Status LocalShards::Stop() {
-  for (const std::unique_ptr<ChildProcess>& server : servers_) server->Signal(SIGTERM);
+  for (const std::unique_ptr<ChildProcess>& server : servers_) {
+    server->Signal(SIGTERM);
+    server->Signal(SIGCONT);  // One that somebody stopped would not see it.
+  }
   WaitForAllExits(servers_, stop_grace_, should_kill_);
   absl::Status status;
   for (size_t k = 0; k < servers_.size() && status.ok(); ++k) {

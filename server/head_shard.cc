@@ -20,7 +20,7 @@
 namespace myriad {
 namespace {
 
-// Positives of a step for which memory must have room. How many will come is not known when a head is opened.
+// Positives of a batch for which a pool leaves room. How many will come is not known when a head is opened.
 constexpr int64_t kRoomForPositives = 1024;
 // What a bulk load is compared with.
 constexpr int64_t kDirectWriteBytes = int64_t{1} << 30;
@@ -117,14 +117,15 @@ int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
 RowStore::StepRows HeadShard::RowsOfStep(const TrainingSpec& training) const {
   const std::shared_ptr<const Shape> shape = this->shape();
   const int64_t all = shape->partitions.ShardSize(options_.shard_index, options_.shard_count);
-  // Of ALL_SAMPLE positives are drawn like others or not at all.
-  const int64_t positives = training.sampler.kind == SamplerOptions::Kind::kAllSample ? 0 : kRoomForPositives;
+  // A step has positives beside what it draws, at least one; how many is not known when a head is opened, and a step with more than fit is
+  // refused by itself. Of ALL_SAMPLE they are drawn like others or not at all.
+  const int64_t positives = training.sampler.kind == SamplerOptions::Kind::kAllSample ? 0 : 1;
   RowStore::StepRows rows;
   rows.count = std::min(all, DrawnRows(training) + positives);
   rows.resident = rows.count;
   if (HasPool(training.sampler.kind)) {
     const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
-    rows.resident = std::min(all, PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + positives);
+    rows.resident = std::min(all, PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
   }
   rows.moves_idle_rows = training.optimizer.idle_update == IdleUpdate::kExact;
   return rows;

@@ -1,7 +1,5 @@
 #include "server/bench/bench_hot_rows.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -16,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "head/partitions.h"
+#include "server/store/huge_pages.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
 #include "server/store/tiered_row_store.h"
@@ -25,33 +24,6 @@ namespace {
 
 // What an update adds to every number.
 constexpr float kAdded = 0.0078125f;
-
-// Rows of floats in huge pages, as the slab lies.
-class PlainRows {
- public:
-  PlainRows(int64_t rows, int64_t floats) : floats_(floats), bytes_((rows * floats * sizeof(float) + kHuge - 1) / kHuge * kHuge) {
-    void* mapped = ::mmap(nullptr, bytes_ + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    mapping_ = mapped == MAP_FAILED ? nullptr : static_cast<char*>(mapped);
-    if (mapping_ == nullptr) return;
-    data_ = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(mapping_) + kHuge - 1) / kHuge * kHuge);
-    ::madvise(data_, bytes_, MADV_HUGEPAGE);
-    std::memset(data_, 1, bytes_);
-  }
-  ~PlainRows() {
-    if (mapping_ != nullptr) ::munmap(mapping_, bytes_ + kHuge);
-  }
-  PlainRows(const PlainRows&) = delete;
-  PlainRows& operator=(const PlainRows&) = delete;
-  const float* At(int64_t row) const { return data_ + row * floats_; }
-  bool ok() const { return mapping_ != nullptr; }
-
- private:
-  static constexpr size_t kHuge = 2 << 20;
-  const int64_t floats_;
-  const size_t bytes_;
-  char* mapping_ = nullptr;
-  float* data_ = nullptr;
-};
 
 double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now() - start); }
 
@@ -101,9 +73,11 @@ absl::StatusOr<std::vector<Measured>> BenchHotRows(const HeadSpec& head, int64_t
 
   Measured read{"hot read", "memcpy of the rows", step_rows, step_rows * dim * 4, step_rows * dim * 4, {}, {}};
   Measured update{"hot update", "memcpy of rows and slots", step_rows, step_rows * dim * 8, step_rows * dim * 8, {}, {}};
-  const PlainRows plain(rows, 2 * dim);
-  if (!plain.ok()) return absl::ResourceExhaustedError(absl::StrCat("no memory for ", rows, " rows"));
-  std::vector<float> out(step_rows * 2 * dim);
+  // As the slab lies.
+  const HugePages plain(rows * 2 * dim * static_cast<int64_t>(sizeof(float)));
+  const HugePages out(step_rows * 2 * dim * static_cast<int64_t>(sizeof(float)));
+  if (plain.data() == nullptr || out.data() == nullptr) return absl::ResourceExhaustedError(absl::StrCat("no memory for ", rows, " rows"));
+  std::memset(plain.data(), 1, plain.bytes());
   const absl::Span<const int64_t> first_half = all.subspan(0, rows / 2);
   for (int round = 0; round <= rounds; ++round) {
     // The first round warms up. Updated rows are of the second half, so that what is read stays known.
@@ -114,7 +88,7 @@ absl::StatusOr<std::vector<Measured>> BenchHotRows(const HeadSpec& head, int64_t
     if (absl::Status status = store.Read(class_ids, out.data(), nullptr, nullptr, nullptr); !status.ok()) return status;
     if (round > 0) read.seconds.push_back(SecondsSince(start));
     start = absl::Now();
-    for (int64_t i = 0; i < step_rows; ++i) std::memcpy(out.data() + i * dim, plain.At(class_ids[i]), dim * 4);
+    for (int64_t i = 0; i < step_rows; ++i) std::memcpy(out.data() + i * dim, plain.data() + class_ids[i] * 2 * dim, dim * 4);
     if (round > 0) read.bound_seconds.push_back(SecondsSince(start));
     if (absl::Status status = Check(store, codec, dim, class_ids, 0.0f); !status.ok()) return status;
 
@@ -133,7 +107,7 @@ absl::StatusOr<std::vector<Measured>> BenchHotRows(const HeadSpec& head, int64_t
     store.Commit(round + 1);
     if (round > 0) update.seconds.push_back(SecondsSince(start));
     start = absl::Now();
-    for (int64_t i = 0; i < step_rows; ++i) std::memcpy(out.data() + i * 2 * dim, plain.At(class_ids[i]), 2 * dim * 4);
+    for (int64_t i = 0; i < step_rows; ++i) std::memcpy(out.data() + i * 2 * dim, plain.data() + class_ids[i] * 2 * dim, 2 * dim * 4);
     if (round > 0) update.bound_seconds.push_back(SecondsSince(start));
     if (round == 0) {
       if (absl::Status status = Check(store, codec, dim, class_ids, kAdded); !status.ok()) return status;

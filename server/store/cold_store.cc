@@ -64,7 +64,8 @@ absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder)
   const std::string text = status.ToString();
   const auto says = [&](absl::string_view what) { return absl::StrContains(text, what); };
   const std::string message = absl::StrCat(folder, ": ", text);
-  if (status.IsCorruption()) return absl::DataLossError(message);
+  const bool file_is_gone = says("While open") && says("No such file or directory");
+  if (status.IsCorruption() || file_is_gone) return absl::DataLossError(message);
   if (SaysDiskFull(status)) return absl::ResourceExhaustedError(message);
   if (says("While lock file") || says("lock hold by current process")) {
     return absl::FailedPreconditionError(absl::StrCat(message, "; another server has this store open"));

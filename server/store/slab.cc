@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -12,7 +13,6 @@ namespace myriad {
 namespace {
 
 constexpr int64_t kChunkBytes = int64_t{64} << 20;
-constexpr int64_t kHugePageBytes = int64_t{2} << 20;
 constexpr int64_t kPageBytes = 4096;
 
 }  // namespace
@@ -21,21 +21,12 @@ Slab::Slab(int64_t floats_per_record)
     : floats_per_record_(floats_per_record),
       records_per_chunk_(std::max<int64_t>(1, kChunkBytes / (floats_per_record * static_cast<int64_t>(sizeof(float))))) {}
 
-Slab::~Slab() {
-  for (const Chunk& chunk : chunks_) munmap(chunk.mapping, chunk.mapping_bytes);
-}
-
 absl::Status Slab::AddChunk() {
-  const int64_t bytes = records_per_chunk_ * floats_per_record_ * sizeof(float);
-  Chunk chunk;
-  chunk.mapping_bytes = bytes + kHugePageBytes;
-  chunk.mapping = mmap(nullptr, chunk.mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (chunk.mapping == MAP_FAILED) {
+  const int64_t bytes = records_per_chunk_ * floats_per_record_ * static_cast<int64_t>(sizeof(float));
+  Chunk chunk{HugePages(bytes), nullptr};
+  if (chunk.pages.data() == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for more rows: mmap of ", bytes, " bytes: ", std::strerror(errno)));
   }
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(chunk.mapping) + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
-  chunk.floats = reinterpret_cast<float*>(begin);
-  madvise(chunk.floats, bytes, MADV_HUGEPAGE);  // A hint: where it is refused, small pages do.
   // Not value-initialized: Take() sets each, so that untouched ones take no memory.
   chunk.last_step.reset(new int64_t[records_per_chunk_]);
   chunks_.push_back(std::move(chunk));
@@ -78,7 +69,7 @@ void Slab::Trim(int64_t count) {
     // Whole pages alone: one that is shared with a record before it stays.
     const int64_t from = (kept_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
     const int64_t bytes = records_per_chunk_ * floats_per_record_ * static_cast<int64_t>(sizeof(float));
-    if (from < bytes) madvise(reinterpret_cast<char*>(chunks_[chunk].floats) + from, bytes - from, MADV_DONTNEED);
+    if (from < bytes) madvise(reinterpret_cast<char*>(chunks_[chunk].pages.data()) + from, bytes - from, MADV_DONTNEED);
   }
   next_ = std::min(next_, count);
   touched_ = count;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/store/huge_pages.h"
 
 namespace myriad {
 
@@ -19,7 +20,6 @@ class Slab {
 
   // Requires: floats_per_record in [1, 2^20].
   explicit Slab(int64_t floats_per_record);
-  ~Slab();
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 
@@ -37,7 +37,7 @@ class Slab {
   void Trim(int64_t count);
 
   float* At(uint32_t record) const {
-    return chunks_[record / records_per_chunk_].floats + (record % records_per_chunk_) * floats_per_record_;
+    return chunks_[record / records_per_chunk_].pages.data() + (record % records_per_chunk_) * floats_per_record_;
   }
   int64_t& LastStep(uint32_t record) { return chunks_[record / records_per_chunk_].last_step[record % records_per_chunk_]; }
   int64_t LastStep(uint32_t record) const { return chunks_[record / records_per_chunk_].last_step[record % records_per_chunk_]; }
@@ -47,9 +47,7 @@ class Slab {
 
  private:
   struct Chunk {
-    void* mapping;
-    size_t mapping_bytes;
-    float* floats;
+    HugePages pages;
     std::unique_ptr<int64_t[]> last_step;
   };
   absl::Status AddChunk();

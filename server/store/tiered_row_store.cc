@@ -122,7 +122,7 @@ void TieredRowStore::LetGo(uint32_t record) {
 
 void TieredRowStore::SetSlabLimit() {
   if (memory_bytes_ == 0) return;
-  const int64_t left = memory_bytes_ - static_cast<int64_t>(widened_.capacity() * sizeof(float));
+  const int64_t left = memory_bytes_ - widened_.bytes();
   slab_limit_ = std::max<int64_t>(1, left / RowBytes());
 }
 
@@ -155,14 +155,17 @@ absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
 }
 
 absl::Status TieredRowStore::WidenTo(size_t floats) {
-  if (floats > widened_.capacity()) {
-    const int64_t more = static_cast<int64_t>((floats - widened_.capacity()) * sizeof(float));
-    if (absl::Status status = limits_.CheckMemory(more, "a step's copies of its rows"); !status.ok()) return status;
-    std::vector<float>().swap(widened_);  // Never two of them at a time.
-    widened_.reserve(floats);             // No more than that.
+  const int64_t bytes = static_cast<int64_t>(floats * sizeof(float));
+  if (bytes > widened_.bytes()) {
+    if (absl::Status status = limits_.CheckMemory(bytes - widened_.bytes(), "a step's copies of its rows"); !status.ok()) return status;
+    widened_ = HugePages();  // Never two of them at a time.
+    widened_ = HugePages(bytes);
     SetSlabLimit();
+    if (widened_.data() == nullptr) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("head '", options_.head.name, "': no memory for ", bytes, " bytes of a step's rows"));
+    }
   }
-  widened_.resize(floats);
   return ComeDownToLimit();
 }
 
@@ -665,7 +668,7 @@ void TieredRowStore::Sweep() {
 
 void TieredRowStore::EndRun() {
   KeepPartitions({});
-  std::vector<float>().swap(widened_);
+  widened_ = HugePages();
   SetSlabLimit();
   UpdateCounts();
 }

@@ -20,6 +20,7 @@
 #include "server/store/available_memory.h"
 #include "server/store/cold_store.h"
 #include "server/store/hot_rows.h"
+#include "server/store/huge_pages.h"
 #include "server/store/idle_rows.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
@@ -192,7 +193,7 @@ class TieredRowStore : public RowStore {
   std::vector<uint32_t> misses_;  // Indices of stored rows that the slab did not have.
   std::vector<uint32_t> virtual_;
   std::vector<uint32_t> awaited_;  // Of rows that are on their way into the slab.
-  std::vector<float> widened_;     // n x (D + slots), unless the codec works in place.
+  HugePages widened_;              // n x (D + slots), unless the codec works in place.
   std::vector<float*> weights_;
   std::vector<float*> slots_;
 

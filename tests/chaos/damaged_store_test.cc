@@ -106,6 +106,15 @@ class DamagedStoreTest : public ::testing::Test {
     EXPECT_TRUE(absl::StrContains(said, text)) << said;
   }
 
+  // Starts a server that serves, but not this head. What it says names the store.
+  void CheckUnusable() {
+    const auto server = Start();
+    const absl::Status status = Open(ClientOptions(*server)).status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), options_.store)) << status;
+    EXPECT_EQ(server->Stop().signal, 0) << server->Log();
+  }
+
   // Files and folders of the store.
   std::vector<fs::path> Entries() const {
     std::vector<fs::path> entries;
@@ -213,7 +222,7 @@ TEST_F(DamagedStoreTest, AFlippedBitEndsTheStepWithShardClassAndPath) {
 }
 
 // Nothing is made anew in the place of what is missing, and nothing else is removed.
-TEST_F(DamagedStoreTest, AStoreWithoutOneOfItsFilesIsRefusedAndLeftAlone) {
+TEST_F(DamagedStoreTest, AHeadWithoutOneOfItsFilesIsRefusedAndLeftAlone) {
   MakeStore();
   const std::vector<fs::path> entries = Entries();
   int refused = 0;
@@ -223,7 +232,7 @@ TEST_F(DamagedStoreTest, AStoreWithoutOneOfItsFilesIsRefusedAndLeftAlone) {
     SCOPED_TRACE(file.string());
     const std::string aside = dir_.File("aside");
     fs::rename(file, aside);
-    CheckRefused("");
+    CheckUnusable();
     ASSERT_TRUE(fs::exists(file.parent_path()));
     fs::rename(aside, file);
     ++refused;
