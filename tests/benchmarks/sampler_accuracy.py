@@ -28,14 +28,14 @@ GROUPS = {
 }
 
 
-def accuracies(name, settings, seeds, config, folder):
-    """The last verification accuracy of a run for each seed."""
-    result = []
+def accuracies(name, settings, seeds, config, folder, known):
+    """The last verification accuracy of a run for each seed; `known` has those of earlier groups."""
     for seed in seeds:
-        _, seconds, accuracy = run_myriad(seed, config, 1.0, folder / name.replace(" ", "-"), settings)
-        print(f"{name}, seed {seed}: {accuracy:.4f} after {seconds:.1f} s", file=sys.stderr, flush=True)
-        result.append(accuracy)
-    return result
+        key = (*settings, seed)
+        if key not in known:
+            _, seconds, known[key] = run_myriad(seed, config, 1.0, folder / name.replace(" ", "-"), settings)
+            print(f"{name}, seed {seed}: {known[key]:.4f} after {seconds:.1f} s", file=sys.stderr, flush=True)
+    return [known[(*settings, seed)] for seed in seeds]
 
 
 def main():
@@ -45,13 +45,14 @@ def main():
     parser.add_argument("--config", type=pathlib.Path, default=ROOT / "deploy/examples/quickstart.textproto")
     arguments = parser.parse_args()
 
+    known = {}
     with tempfile.TemporaryDirectory() as folder:
         for group in arguments.groups:
             seeds = " | ".join(f"seed {seed}" for seed in arguments.seeds)
             print(f"\n| {group} | {seeds} | mean | against {next(iter(GROUPS[group]))} |\n|{' --- |' * (len(arguments.seeds) + 3)}", flush=True)
             baseline = None
             for name, settings in GROUPS[group].items():
-                row = accuracies(name, settings, arguments.seeds, arguments.config.resolve(), pathlib.Path(folder))
+                row = accuracies(name, settings, arguments.seeds, arguments.config.resolve(), pathlib.Path(folder), known)
                 mean = statistics.mean(row)
                 baseline = mean if baseline is None else baseline
                 each = " | ".join(f"{accuracy:.4f}" for accuracy in row)
