@@ -124,12 +124,11 @@ class HeadBench {
     return absl::OkStatus();
   }
 
-  // Until a pool of rows that lie on disk has been in memory for a residence and a half: as many of its rows are newer than on disk as
-  // ever.
+  // Until the rows of a pool have been replaced twice: as many rows are newer in memory than on disk as ever.
   int64_t StepsUntilPoolIsEven() const {
     const SamplerOptions& sampler = client_options_.training.sampler;
     if (options_.store.empty() || sampler.kind != SamplerOptions::Kind::kPool) return 0;
-    return std::min<int64_t>(kMostWarmupSteps, sampler.pool_size * 3 / 2 / sampler.rotated_rows);
+    return std::min<int64_t>(kMostWarmupSteps, sampler.pool_size * 2 / sampler.rotated_rows);
   }
 
   // As many steps as were asked for, and with a bounded memory as many as fill it.
