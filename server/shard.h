@@ -113,7 +113,7 @@ class Shard {
 
   const Options options_;
   const ShardSaves saves_;
-  const StoredHeads stored_;
+  StoredHeads stored_;
   Executor* const executor_;
   Timer* const timer_;
   const ConnectPeers connect_;

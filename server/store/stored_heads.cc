@@ -1,6 +1,11 @@
 #include "server/store/stored_heads.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <system_error>
 
@@ -57,7 +62,31 @@ absl::Status StoredHeads::PutInPlace(const std::string& head) const {
   return RemoveAll(old);
 }
 
-absl::StatusOr<std::vector<std::string>> StoredHeads::Recover() const {
+StoredHeads::~StoredHeads() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+absl::Status StoredHeads::Lock() {
+  if (lock_ >= 0) return absl::OkStatus();
+  if (absl::Status status = CreateFolders(store_); !status.ok()) return status;
+  const std::string path = store_ + "/lock";
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) return FileError(std::error_code(errno, std::generic_category()), path);
+  // Of the open file: gone with the process, however that ends.
+  if (::flock(file, LOCK_EX | LOCK_NB) == 0) {
+    lock_ = file;
+    return absl::OkStatus();
+  }
+  const std::error_code error(errno, std::generic_category());
+  ::close(file);
+  if (error == std::errc::operation_would_block) {
+    return absl::FailedPreconditionError(absl::StrCat(store_, ": another server has this store open"));
+  }
+  return FileError(error, path);
+}
+
+absl::StatusOr<std::vector<std::string>> StoredHeads::Recover() {
+  if (absl::Status status = Lock(); !status.ok()) return status;
   for (const char* folder : {kHeads, kRestoring, kReplaced}) {
     if (absl::Status status = CreateFolders(store_ + folder); !status.ok()) return status;
   }

@@ -17,6 +17,9 @@ class StoredHeads {
  public:
   // `store` need not exist. Empty: heads are kept in memory alone, and no other call is made.
   explicit StoredHeads(std::string store) : store_(std::move(store)) {}
+  ~StoredHeads();
+  StoredHeads(const StoredHeads&) = delete;
+  StoredHeads& operator=(const StoredHeads&) = delete;
 
   // False: in memory alone.
   bool kept() const { return !store_.empty(); }
@@ -28,14 +31,17 @@ class StoredHeads {
   // those of the system: the head has its old folder, or the new one.
   absl::Status PutInPlace(const std::string& head) const;
 
-  // Before any other call of a process: what a process that was killed has left half-done is finished or taken back. The folders of heads,
-  // in the order of names. Errors: those of the system.
-  absl::StatusOr<std::vector<std::string>> Recover() const;
+  // Before any other call of a process: takes the store for this object as long as it lives, and finishes or takes back what a process that
+  // was killed has left half-done. The folders of heads, in the order of names.
+  // Errors: FAILED_PRECONDITION (another process has the store); those of the system.
+  absl::StatusOr<std::vector<std::string>> Recover();
 
  private:
+  absl::Status Lock();
   std::string Under(const char* folder, const std::string& head) const;
 
   const std::string store_;
+  int lock_ = -1;  // The open file STORE/lock.
 };
 
 }  // namespace myriad

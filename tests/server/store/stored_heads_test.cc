@@ -49,6 +49,19 @@ TEST_F(StoredHeadsTest, WithoutAFolderToComeTheOldOneStays) {
   EXPECT_EQ(Rows("heads/faces"), "old");
 }
 
+// One that is at work would lose what it is about to put in place.
+TEST_F(StoredHeadsTest, AStoreThatAnotherHasIsLeftAlone) {
+  MakeFolder("heads/faces", "old");
+  Recover();
+  MakeFolder("restoring/faces", "new");
+  StoredHeads other(dir_.path());
+  const absl::Status refused = other.Recover().status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_NE(refused.message().find(dir_.path()), std::string::npos) << refused;
+  ASSERT_TRUE(heads_.PutInPlace("faces").ok());
+  EXPECT_EQ(Rows("heads/faces"), "new");
+}
+
 // The states that a kill can leave, in the order of PutInPlace()'s doings.
 TEST_F(StoredHeadsTest, WheneverItIsKilledAHeadHasOneOfTheTwo) {
   MakeFolder("heads/making", "old");
