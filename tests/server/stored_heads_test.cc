@@ -129,7 +129,7 @@ TEST_F(StoredHeadsTest, AStoreThatIsInUseIsRefused) {
   for (const absl::Status& status : Open(1)) ASSERT_TRUE(status.ok()) << status;
   const absl::Status status = MyriadServer::Start(Options(0)).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("heads/faces"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("shard-0: another server has this store open"));
 }
 
 }  // namespace
