@@ -4,9 +4,11 @@
     tests/benchmarks/restart_benchmark.py --server bazel-bin/server/myriad-server --store /data --classes 10000000
 """
 import argparse
+import contextlib
 import os
 import pathlib
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -15,32 +17,26 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/interop"))
+from train_ten_steps_test import generate_stubs  # noqa: E402
+
 BATCH, SAMPLES = 256, 16384
-
-
-def make_stubs(folder):
-    plugin = subprocess.run(["which", "grpc_python_plugin"], check=True, capture_output=True, text=True).stdout.strip()
-    protos = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("proto/myriad/v1/*.proto"))
-    subprocess.run(["protoc", "-Iproto", f"--python_out={folder}", f"--grpc_out={folder}", f"--plugin=protoc-gen-grpc={plugin}", *protos],
-                   check=True, cwd=ROOT)
-    sys.path.insert(0, folder)
 
 
 class Shard:
     """A server over the store; `seconds` until it served."""
 
-    def __init__(self, arguments, folder):
-        address_file = pathlib.Path(folder) / "address"
-        address_file.unlink(missing_ok=True)
+    def __init__(self, arguments):
         start = time.monotonic()
-        self.process = subprocess.Popen([arguments.server, "--listen", "127.0.0.1:0", "--address-file", str(address_file), "--store",
-                                         arguments.store, "--memory", arguments.memory], stdout=subprocess.DEVNULL)
-        while not address_file.exists():
-            if self.process.poll() is not None:
-                sys.exit(f"myriad-server ended with {self.process.returncode} before it served")
-            time.sleep(0.005)
+        self.process = subprocess.Popen([arguments.server, "--listen", "127.0.0.1:0", "--store", arguments.store, "--memory", arguments.memory],
+                                        stdout=subprocess.PIPE, text=True)
+        for line in self.process.stdout:
+            if told := re.search(r" serves on (\S+) with ", line):
+                self.address = told[1]
+                break
+        else:
+            sys.exit(f"myriad-server ended with {self.process.wait()} before it served")
         self.seconds = time.monotonic() - start
-        self.address = address_file.read_text().strip()
 
     def end(self, with_signal):
         """Seconds until it was gone."""
@@ -56,7 +52,7 @@ class Run:
     def __init__(self, arguments, shard, **options):
         import grpc
         from myriad.v1 import center_shard_pb2, center_shard_pb2_grpc, head_pb2, matrix_pb2, shard_admin_pb2, shard_admin_pb2_grpc
-        self.pb, self.head, self.matrix, self.admin_pb = center_shard_pb2, head_pb2, matrix_pb2, shard_admin_pb2
+        self.pb, self.matrix, self.admin_pb = center_shard_pb2, matrix_pb2, shard_admin_pb2
         channel = grpc.insecure_channel(shard.address, options=[("grpc.max_receive_message_length", -1)])
         self.shard, self.admin = center_shard_pb2_grpc.CenterShardStub(channel), shard_admin_pb2_grpc.ShardAdminStub(channel)
         bf16 = matrix_pb2.DATA_TYPE_BFLOAT16
@@ -104,8 +100,10 @@ def main():
         sys.exit(f"{arguments.store} is there already")
     random.seed(1)
     with tempfile.TemporaryDirectory() as folder:
-        make_stubs(folder)
-        shard = Shard(arguments, folder)
+        with contextlib.chdir(ROOT):
+            generate_stubs(folder)
+        sys.path.insert(0, folder)
+        shard = Shard(arguments)
         run = Run(arguments, shard)
         stored = run.admin.StoreVirtualRows(run.admin_pb.StoreVirtualRowsRequest(head="bench"), timeout=3600)
         print(f"{stored.rows} rows of {stored.record_bytes} bytes on disk after {stored.seconds:.1f} s", flush=True)
@@ -114,14 +112,14 @@ def main():
         print(f"save of the same rows: {run.save('second'):.2f} s", flush=True)
         run.steps(arguments.steps)
         print(f"clean stop after {arguments.steps} steps more: {shard.end(signal.SIGTERM):.2f} s", flush=True)
-        shard = Shard(arguments, folder)
+        shard = Shard(arguments)
         print(f"serves again after {shard.seconds:.2f} s", flush=True)
         run = Run(arguments, shard, expected_step=2 * arguments.steps)
         if run.rows() != arguments.classes:
             sys.exit(f"{run.rows()} rows exist, not {arguments.classes}")
         run.steps(arguments.steps)
         shard.end(signal.SIGKILL)
-        shard = Shard(arguments, folder)
+        shard = Shard(arguments)
         print(f"serves after kill -9, every record read and verified, after {shard.seconds:.2f} s", flush=True)
         run = Run(arguments, shard, accept_mixed_steps=True)
         if run.rows() != arguments.classes:
