@@ -360,7 +360,7 @@ class RocksColdStore : public ColdStore {
   int64_t MostTogether() const {
     switch (options_.tuning.together) {
       case ColdReadBy::kMultiGet: return kColdRecordsTogether;
-      case ColdReadBy::kIterator: return kColdRangeBytes;
+      case ColdReadBy::kIterator: return std::numeric_limits<int64_t>::max();  // kColdRangeBytes alone ends a part.
       case ColdReadBy::kGet: break;
     }
     return 0;
