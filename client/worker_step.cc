@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
 #include "client/step_placement.h"
+#include "head/float_rows.h"
 #include "head/softmax_share.h"
 #include "proto/wire/coming_labels.h"
 #include "proto/wire/head_codec.h"
@@ -207,7 +208,7 @@ class WorkerStep : public StepPlacement {
         const float* const first = centers.const_data_ptr<float>();
         for (int64_t j = 0; j < centers.size(0); ++j) rows.push_back(first + j * dim);
       }
-      share_.SetRows(rows);
+      share_.SetRows(FloatRowView(static_cast<int>(dim), rows));
     } else {
       share_.SetRows(at::cat(slices.centers).to(all_embeddings_.device()));
     }

@@ -16,16 +16,16 @@ namespace {
 constexpr int64_t kRowGrain = 64;
 constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
 
-// Normalises row j = row_at(j) of n, several threads.
-template <typename RowAt>
-SoftmaxPasses::Checked NormalizeRows(int64_t n, int dim, const RowAt& row_at, float* unit, float* inverse_norm) {
+// Normalises row j = row_at(j) of n, several threads; prefetch(j) comes a little before.
+template <typename Prefetch, typename RowAt>
+SoftmaxPasses::Checked NormalizeRows(int64_t n, int dim, const Prefetch& prefetch, const RowAt& row_at, float* unit, float* inverse_norm) {
   std::atomic<int64_t> degenerate_count{0};
   std::atomic<int64_t> first_not_finite{n};
   at::parallel_for(0, n, kRowGrain, [&](int64_t begin, int64_t end) {
     int64_t degenerate = 0;
     int64_t not_finite = n;
     for (int64_t j = begin; j < end; ++j) {
-      if (j + kPrefetchDistance < end) PrefetchRow(row_at(j + kPrefetchDistance), dim, /*write=*/false);
+      if (j + kPrefetchDistance < end) prefetch(j + kPrefetchDistance);
       const NormalizedRow row = NormalizeRow(row_at(j), dim, unit + j * dim);
       inverse_norm[j] = row.inverse_norm;
       if (row.inverse_norm == 0.0f && row.finite) ++degenerate;
@@ -46,7 +46,7 @@ class FusedPasses : public SoftmaxPasses {
     const int dim = static_cast<int>(rows.size(1));
     const float* data = rows.const_data_ptr<float>();
     return NormalizeRows(
-        rows.size(0), dim, [&](int64_t j) { return data + j * dim; }, unit.mutable_data_ptr<float>(),
+        rows.size(0), dim, [](int64_t) {}, [&](int64_t j) { return data + j * dim; }, unit.mutable_data_ptr<float>(),
         inverse_norm.mutable_data_ptr<float>());
   }
 
@@ -134,9 +134,12 @@ class FusedPasses : public SoftmaxPasses {
 
 std::unique_ptr<SoftmaxPasses> MakeFusedPasses() { return std::make_unique<FusedPasses>(); }
 
-SoftmaxPasses::Checked GatherAndNormalize(absl::Span<const float* const> rows, at::Tensor& unit, at::Tensor& inverse_norm) {
+SoftmaxPasses::Checked GatherAndNormalize(const RowView& rows, at::Tensor& scratch, at::Tensor& unit, at::Tensor& inverse_norm) {
+  float* const lent = scratch.mutable_data_ptr<float>();
+  const int64_t floats = rows.scratch_floats();
   return NormalizeRows(
-      static_cast<int64_t>(rows.size()), static_cast<int>(unit.size(1)), [&](int64_t j) { return rows[j]; }, unit.mutable_data_ptr<float>(),
+      rows.count(), static_cast<int>(unit.size(1)), [&](int64_t j) { rows.Prefetch(j); },
+      [&](int64_t j) { return rows.Weights(j, lent + at::get_thread_num() * floats); }, unit.mutable_data_ptr<float>(),
       inverse_norm.mutable_data_ptr<float>());
 }
 

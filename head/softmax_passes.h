@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "absl/types/span.h"
+#include "head/row_access.h"
 
 namespace myriad {
 
@@ -60,8 +61,8 @@ std::unique_ptr<SoftmaxPasses> MakeFusedPasses();
 // For tensors of any device: the CUDA path, and what the fused passes are tested against.
 std::unique_ptr<SoftmaxPasses> MakePlainPasses();
 
-// Normalize over rows that lie anywhere in CPU memory.
-SoftmaxPasses::Checked GatherAndNormalize(absl::Span<const float* const> rows, at::Tensor& unit, at::Tensor& inverse_norm);
+// Normalize over rows that lie anywhere in CPU memory. `scratch` has a row of rows.scratch_floats() for each of at::get_num_threads().
+SoftmaxPasses::Checked GatherAndNormalize(const RowView& rows, at::Tensor& scratch, at::Tensor& unit, at::Tensor& inverse_norm);
 
 }  // namespace myriad
 

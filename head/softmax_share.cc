@@ -51,7 +51,7 @@ struct SoftmaxShare::State {
   absl::Status rows_status = absl::FailedPreconditionError("no rows were set");
   int64_t n = 0;
   int64_t degenerate_rows = 0;
-  ReusedTensor unit_rows_buffer, row_norm_buffer;
+  ReusedTensor unit_rows_buffer, row_norm_buffer, scratch_buffer;
   at::Tensor unit_rows;         // n x D.
   at::Tensor row_inverse_norm;  // n.
 
@@ -98,7 +98,9 @@ struct SoftmaxShare::State {
   at::TensorOptions Float() const { return at::TensorOptions().dtype(at::kFloat).device(device); }
   at::TensorOptions Double() const { return at::TensorOptions().dtype(at::kDouble).device(device); }
 
-  absl::Status PrepareRows(int64_t count, at::Device on);
+  absl::Status PrepareRows(int64_t count, at::Device on, int64_t scratch_floats);
+  // A row of it for each thread.
+  at::Tensor Scratch(int64_t floats) { return scratch_buffer.Get({std::max(1, at::get_num_threads()), floats}, at::kFloat); }
   void FinishRows(const SoftmaxPasses::Checked& checked);
   void PlanTiles();
   void ReserveChunk();
@@ -163,7 +165,7 @@ struct SoftmaxShare::State {
   void SumPending();
 };
 
-absl::Status SoftmaxShare::State::PrepareRows(int64_t count, at::Device on) {
+absl::Status SoftmaxShare::State::PrepareRows(int64_t count, at::Device on, int64_t scratch_floats) {
   n = count;
   device = on;
   summed = pending = false;
@@ -171,6 +173,7 @@ absl::Status SoftmaxShare::State::PrepareRows(int64_t count, at::Device on) {
   try {
     unit_rows = unit_rows_buffer.Get({n, dim}, Float());
     row_inverse_norm = row_norm_buffer.Get({n}, Float());
+    Scratch(scratch_floats);
   } catch (const std::exception& e) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for ", n, " rows of ", dim, " floats: ", e.what()));
   }
@@ -327,17 +330,19 @@ void SoftmaxShare::State::SumPending() {
 SoftmaxShare::SoftmaxShare(const Options& options) : state_(std::make_unique<State>(options)) {}
 SoftmaxShare::~SoftmaxShare() = default;
 
-void SoftmaxShare::SetRows(absl::Span<const float* const> rows) {
+void SoftmaxShare::SetRows(const RowView& rows) {
   State& s = *state_;
   const PlainTensors guard;
-  s.rows_status = s.PrepareRows(static_cast<int64_t>(rows.size()), at::kCPU);
-  if (s.rows_status.ok()) s.FinishRows(GatherAndNormalize(rows, s.unit_rows, s.row_inverse_norm));
+  s.rows_status = s.PrepareRows(rows.count(), at::kCPU, rows.scratch_floats());
+  if (!s.rows_status.ok()) return;
+  at::Tensor scratch = s.Scratch(rows.scratch_floats());
+  s.FinishRows(GatherAndNormalize(rows, scratch, s.unit_rows, s.row_inverse_norm));
 }
 
 void SoftmaxShare::SetRows(const at::Tensor& rows) {
   State& s = *state_;
   const PlainTensors guard;
-  s.rows_status = s.PrepareRows(rows.size(0), rows.device());
+  s.rows_status = s.PrepareRows(rows.size(0), rows.device(), /*scratch_floats=*/0);
   if (s.rows_status.ok()) s.FinishRows(s.passes->Normalize(rows.detach().contiguous(), s.unit_rows, s.row_inverse_norm));
 }
 
@@ -438,29 +443,31 @@ at::Tensor SoftmaxShare::RowGradients() const {
   return gradients;
 }
 
-void SoftmaxShare::Apply(const OptimizerOptions& optimizer, double learning_rate, absl::Span<float* const> weights,
-                         absl::Span<float* const> slots) {
+void SoftmaxShare::Apply(const OptimizerOptions& optimizer, double learning_rate, RowEditor& rows) {
   State& s = *state_;
   const PlainTensors guard;
   const int dim = static_cast<int>(s.dim);
+  float* const lent = s.Scratch(rows.scratch_floats()).mutable_data_ptr<float>();
   std::visit(
       [&](const auto& step) {
         if (!s.device.is_cpu()) {
           const at::Tensor gradients = RowGradients().cpu();
-          for (int64_t j = 0; j < s.n; ++j) UpdateRow(step, gradients.const_data_ptr<float>() + j * dim, dim, weights[j], slots[j]);
+          const float* gradient = gradients.const_data_ptr<float>();
+          for (int64_t j = 0; j < s.n; ++j, gradient += dim) {
+            rows.Change(j, lent, [&](float* weights, float* slots) { UpdateRow(step, gradient, dim, weights, slots); });
+          }
           return;
         }
         s.ForEachTile([&](int64_t group, int64_t tile) {
           const at::Tensor gradients = s.TileGradient(group, tile);
           const float* gradient = gradients.const_data_ptr<float>();
           const float* inverse_norm = s.row_inverse_norm.const_data_ptr<float>();
-          const int64_t begin = s.TileBegin(tile);
-          for (int64_t j = 0; j < s.TileSize(tile); ++j) {
-            if (j + kPrefetchDistance < s.TileSize(tile)) {
-              PrefetchRow(weights[begin + j + kPrefetchDistance], dim, /*write=*/true);
-              PrefetchRow(slots[begin + j + kPrefetchDistance], dim, /*write=*/true);
-            }
-            ProjectAndUpdateRow(step, gradient + j * dim, inverse_norm[begin + j], dim, weights[begin + j], slots[begin + j]);
+          float* const scratch = lent + group * rows.scratch_floats();
+          const int64_t end = s.TileBegin(tile) + s.TileSize(tile);
+          for (int64_t j = s.TileBegin(tile); j < end; ++j, gradient += dim) {
+            if (j + kPrefetchDistance < end) rows.PrefetchToChange(j + kPrefetchDistance);
+            rows.Change(j, scratch,
+                        [&](float* weights, float* slots) { ProjectAndUpdateRow(step, gradient, inverse_norm[j], dim, weights, slots); });
           }
         });
       },

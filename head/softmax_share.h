@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "head/head_spec.h"
 #include "head/partial_denominator.h"
+#include "head/row_access.h"
 
 namespace myriad {
 
@@ -44,8 +45,8 @@ class SoftmaxShare {
   explicit SoftmaxShare(const Options& options);
   ~SoftmaxShare();
 
-  // Begins a step over n rows: copies each row's D floats from `rows[j]` and normalises it, in one pass. CPU. The pointers are not kept.
-  void SetRows(absl::Span<const float* const> rows);
+  // Begins a step over n rows: normalises each into memory of its own, in one pass. CPU. `rows` is not kept.
+  void SetRows(const RowView& rows);
   // The same from a dense n x D float32 tensor, on its device.
   void SetRows(const at::Tensor& rows);
   // Rows of the step with a norm below 1e-12.
@@ -68,10 +69,10 @@ class SoftmaxShare {
   // The accumulated dLoss/dw through the normalization, n x D float32: what a rank sends to the owners in compute at the worker.
   at::Tensor RowGradients() const;
 
-  // The same gradients applied in one fused pass per row: weights[j] (D floats) and slots[j] (as the optimizer's SlotRanges() say, float32;
-  // both CPU) move. The pointers are not kept. Requires: n rows, in the order of SetRows, holding what SetRows read. Ends the step:
-  // SetRows begins the next one.
-  void Apply(const OptimizerOptions& optimizer, double learning_rate, absl::Span<float* const> weights, absl::Span<float* const> slots);
+  // The same gradients applied in one fused pass per row: each of `rows` changes, its slots as the optimizer's SlotRanges() say. CPU. Not
+  // kept. Requires: n rows, in the order of SetRows, holding what SetRows read. Ends the step: SetRows begins the next one. Nothing is
+  // allocated if SetRows had the same `rows`.
+  void Apply(const OptimizerOptions& optimizer, double learning_rate, RowEditor& rows);
 
  private:
   struct State;

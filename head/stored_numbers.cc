@@ -14,6 +14,8 @@ namespace {
 
 constexpr uint32_t kSignBit = 0x80000000u;
 constexpr uint32_t kInfinityBits = 0x7f800000u;
+// With 16 random bits added such a magnitude is below infinity's still.
+constexpr uint32_t kLargestSmall = kInfinityBits - 0x10000u;
 // Random bits that one Mix64 gives, and how many numbers share it.
 constexpr int kNumbersPerDraw = 4;
 
@@ -51,8 +53,22 @@ void DrawBits(uint64_t key, int64_t draws, uint64_t* __restrict out) {
 }
 
 MYRIAD_SIMD_CLONES
+uint32_t LargestMagnitude(const uint32_t* bits, int64_t count) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & ~kSignBit);
+  return largest;
+}
+
+MYRIAD_SIMD_CLONES
 void StochasticBFloat16(const uint32_t* __restrict bits, const uint16_t* __restrict random, int64_t count, uint16_t* __restrict stored) {
   for (int64_t i = 0; i < count; ++i) stored[i] = CutToBFloat16(bits[i], random[i]);
+}
+
+// The same for numbers that no such sum takes to infinity: a look at all of them and this loop cost half of the one above.
+MYRIAD_SIMD_CLONES
+void StochasticSmallBFloat16(const uint32_t* __restrict bits, const uint16_t* __restrict random, int64_t count,
+                             uint16_t* __restrict stored) {
+  for (int64_t i = 0; i < count; ++i) stored[i] = static_cast<uint16_t>((bits[i] + random[i]) >> 16);
 }
 
 // |value| in units of the last place of a half that holds it, cut after adding `fraction` of a unit in [0, 1).
@@ -107,15 +123,18 @@ void StoreStochastically(DataType type, uint64_t key, const float* values, int64
     return;
   }
   constexpr int64_t kBlock = 256;
-  uint64_t draws[kBlock / kNumbersPerDraw] = {};
+  uint64_t draws[kBlock / kNumbersPerDraw];
   uint16_t random[kBlock];
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t size = std::min(kBlock, count - begin);
-    DrawBits(key + static_cast<uint64_t>(begin), (size + kNumbersPerDraw - 1) / kNumbersPerDraw, draws);
-    std::memcpy(random, draws, sizeof(random));
+    const int64_t draw_count = (size + kNumbersPerDraw - 1) / kNumbersPerDraw;
+    DrawBits(key + static_cast<uint64_t>(begin), draw_count, draws);
+    std::memcpy(random, draws, draw_count * sizeof(uint64_t));
     uint16_t* out = reinterpret_cast<uint16_t*>(stored) + begin;
     if (type == DataType::kBFloat16) {
-      StochasticBFloat16(reinterpret_cast<const uint32_t*>(values + begin), random, size, out);
+      const uint32_t* const bits = reinterpret_cast<const uint32_t*>(values + begin);
+      const bool small = LargestMagnitude(bits, size) <= kLargestSmall;
+      (small ? StochasticSmallBFloat16 : StochasticBFloat16)(bits, random, size, out);
     } else {
       for (int64_t i = 0; i < size; ++i) out[i] = CutToHalf(values[begin + i], static_cast<float>(random[i]) * 0x1p-16f);
     }

@@ -127,7 +127,6 @@ RowStore::StepRows HeadShard::RowsOfStep(const TrainingSpec& training) const {
     const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
     rows.resident = std::min(all, PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
   }
-  rows.moves_idle_rows = training.optimizer.idle_update == IdleUpdate::kExact;
   return rows;
 }
 
@@ -269,7 +268,7 @@ void HeadShard::FinishOpen(int64_t incarnation) {
       training = opening_->training;
       committed_steps = committed_steps_;
     }
-    store_->EndRun();
+    store_->KeepPartitions({});
     marked = CatchAll([&] { return folder_->MarkOpened(incarnation, training, committed_steps); });
   }
   std::vector<OpenDone> waiting;

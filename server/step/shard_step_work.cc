@@ -79,12 +79,11 @@ absl::Status ShardStepWork::BeginStep(const Phase& phase) {
     }
     share_->SetRows(rows);
   } else {
-    if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
-    statistics_.rows = pinned_.figures;
-    if (absl::Status status = MoveIdleRows(options_.training.optimizer, step_, learning_rate_, store_.get()); !status.ok()) return status;
+    if (absl::Status status = store_->Pin(step_, rows_.class_ids, &statistics_.rows); !status.ok()) return status;
+    if (absl::Status status = MoveIdleRows(options_.training.optimizer, learning_rate_, store_.get()); !status.ok()) return status;
     // After Pin(), which has taken the memory of new rows by now.
     if (absl::Status status = store_->CheckMemory(copy_bytes, purpose); !status.ok()) return status;
-    share_->SetRows(absl::MakeConstSpan(const_cast<const float* const*>(pinned_.weights.data()), pinned_.weights.size()));
+    share_->SetRows(store_->pinned_rows());
   }
   most_rows_ = std::max(most_rows_, row_count);
   statistics_.gather_seconds = SecondsSince(start);
@@ -140,9 +139,12 @@ absl::Status ShardStepWork::DescribeForwardError(const absl::Status& status, con
     while (sample >= chunk_sizes_[rank]) sample -= chunk_sizes_[rank++];
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, ": the embedding of sample ", sample, " is not finite"));
   }
-  for (size_t row = 0; row < pinned_.weights.size(); ++row) {
-    const at::Tensor weights = at::from_blob(pinned_.weights[row], {1, options_.head.embedding_dim}, at::kFloat);
-    if (FirstRowNotFinite(weights) >= 0) {
+  if (evaluate_) return status;
+  const RowView& rows = store_->pinned_rows();
+  std::vector<float> scratch(rows.scratch_floats());
+  for (int64_t row = 0; row < rows.count(); ++row) {
+    float* const numbers = const_cast<float*>(rows.Weights(row, scratch.data()));
+    if (FirstRowNotFinite(at::from_blob(numbers, {1, options_.head.embedding_dim}, at::kFloat)) >= 0) {
       return absl::InvalidArgumentError(absl::StrCat("the center of class ", rows_.class_ids[row], " is not finite"));
     }
   }
@@ -197,10 +199,9 @@ absl::Status ShardStepWork::Settle(bool last) {
   if (!evaluate_) {
     share_->AccumulateRowGradients(*merged_, labels_.size());
     if (last) {
-      share_->Apply(options_.training.optimizer, learning_rate_, pinned_.weights, pinned_.slots);
-      store_->Commit(step_);
+      share_->Apply(options_.training.optimizer, learning_rate_, store_->pinned_rows());
+      store_->Commit();
       RecordPositives(options_, partitions_, step_, labels_);
-      pinned_ = {};
     }
   }
   merged_.reset();
@@ -211,7 +212,6 @@ absl::Status ShardStepWork::Settle(bool last) {
 
 void ShardStepWork::Abandon() {
   if (!evaluate_) store_->Unpin();
-  pinned_ = {};
   merged_.reset();
 }
 

@@ -74,7 +74,6 @@ class ShardStepWork : public StepWork {
   int64_t step_ = 0;
   double learning_rate_ = 0;
   StepRows rows_;
-  RowStore::PinnedRows pinned_;
   std::vector<int64_t> labels_;      // Of all ranks, in rank order.
   std::vector<int64_t> rank_begin_;  // R + 1: where each rank's labels begin.
   std::vector<int64_t> rank_taken_;  // R: how many of a rank's labels chunks have used.

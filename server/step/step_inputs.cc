@@ -37,9 +37,9 @@ int64_t FirstRowNotFinite(const at::Tensor& matrix) {
   return -1;
 }
 
-absl::Status MoveIdleRows(const OptimizerOptions& optimizer, int64_t step, double learning_rate, RowStore* store) {
+absl::Status MoveIdleRows(const OptimizerOptions& optimizer, double learning_rate, RowStore* store) {
   if (optimizer.idle_update == IdleUpdate::kSkip) return absl::OkStatus();
-  return store->MoveIdleRows(step, MakeSgdStep(optimizer, learning_rate));
+  return store->MoveIdleRows(MakeSgdStep(optimizer, learning_rate));
 }
 
 }  // namespace myriad

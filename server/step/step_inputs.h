@@ -24,7 +24,7 @@ absl::Status CheckLabelsFit(const RowStore& store, int64_t label_count);
 int64_t FirstRowNotFinite(const at::Tensor& matrix);
 
 // The rows that are not pinned are moved by the step as well where the optimizer says so. Errors: those of RowStore::MoveIdleRows().
-absl::Status MoveIdleRows(const OptimizerOptions& optimizer, int64_t step, double learning_rate, RowStore* store);
+absl::Status MoveIdleRows(const OptimizerOptions& optimizer, double learning_rate, RowStore* store);
 
 }  // namespace myriad
 

@@ -47,8 +47,10 @@ absl::Status WorkerStepWork::Fetch(const Phase& phase) {
   labels_ = std::make_shared<const std::vector<int64_t>>(std::move(all));
   rank_sizes_ = std::make_shared<const std::vector<int32_t>>(std::move(sizes));
   stage_ = Stage::kFetched;
-  if (absl::Status status = store_->Pin(rows_.class_ids, &pinned_); !status.ok()) return status;
-  if (absl::Status status = MoveIdleRows(options_.training.optimizer, step_, learning_rate_, store_.get()); !status.ok()) return status;
+  RowStore::PinFigures figures;
+  if (absl::Status status = store_->Pin(step_, rows_.class_ids, &figures); !status.ok()) return status;
+  if (absl::Status status = MoveIdleRows(options_.training.optimizer, learning_rate_, store_.get()); !status.ok()) return status;
+  scratch_ = at::empty({at::get_num_threads(), store_->pinned_rows().scratch_floats()}, at::kFloat);
   // After Pin(), which has taken the memory of new rows by now.
   const int64_t row_count = rows_.class_ids.size();
   return store_->CheckMemory(kCopiesOfRows * row_count * options_.head.embedding_dim * static_cast<int64_t>(sizeof(float)),
@@ -115,6 +117,7 @@ absl::StatusOr<StepWork::Share> WorkerStepWork::Compute(const Phase& phase) {
 
 std::vector<RankReply> WorkerStepWork::FetchReplies() const {
   const int64_t dim = options_.head.embedding_dim;
+  const RowView& rows = store_->pinned_rows();
   std::vector<RankReply> replies;
   for (int rank = 0; rank < rank_count_; ++rank) {
     const auto [begin, end] = Slice(rank);
@@ -123,7 +126,10 @@ std::vector<RankReply> WorkerStepWork::FetchReplies() const {
     reply.centers = at::empty({end - begin, dim}, at::kFloat);
     float* out = reply.centers.mutable_data_ptr<float>();
     at::parallel_for(begin, end, kRowGrain, [&, begin = begin](int64_t first, int64_t last) {
-      for (int64_t row = first; row < last; ++row) std::memcpy(out + (row - begin) * dim, pinned_.weights[row], dim * sizeof(float));
+      float* const scratch = scratch_.data_ptr<float>() + at::get_thread_num() * rows.scratch_floats();
+      for (int64_t row = first; row < last; ++row) {
+        std::memcpy(out + (row - begin) * dim, rows.Weights(row, scratch), dim * sizeof(float));
+      }
     });
     reply.all_labels = labels_;
     reply.rank_sizes = rank_sizes_;
@@ -135,18 +141,19 @@ std::vector<RankReply> WorkerStepWork::FetchReplies() const {
 void WorkerStepWork::Apply() {
   const int64_t dim = options_.head.embedding_dim;
   const float* gradients = gradients_.const_data_ptr<float>();
+  RowEditor& rows = store_->pinned_rows();
   std::visit(
       [&](const auto& step) {
         at::parallel_for(0, rows_.class_ids.size(), kRowGrain, [&](int64_t first, int64_t last) {
+          float* const scratch = scratch_.mutable_data_ptr<float>() + at::get_thread_num() * rows.scratch_floats();
           for (int64_t row = first; row < last; ++row) {
-            UpdateRow(step, gradients + row * dim, dim, pinned_.weights[row], pinned_.slots[row]);
+            rows.Change(row, scratch, [&](float* weights, float* slots) { UpdateRow(step, gradients + row * dim, dim, weights, slots); });
           }
         });
       },
       MakeOptimizerStep(options_.training.optimizer, learning_rate_));
-  store_->Commit(step_);
+  store_->Commit();
   RecordPositives(options_, partitions_, step_, *labels_);
-  pinned_ = {};
 }
 
 absl::StatusOr<std::vector<RankReply>> WorkerStepWork::Reply(const std::shared_ptr<const MergedDenominators>&, double) {
@@ -170,7 +177,6 @@ absl::Status WorkerStepWork::Settle(bool last) {
 
 void WorkerStepWork::Abandon() {
   store_->Unpin();
-  pinned_ = {};
   merged_.reset();
 }
 

@@ -68,11 +68,11 @@ class WorkerStepWork : public StepWork {
   double learning_rate_ = 0;
   enum class Stage { kFetched, kMerged, kReadyToApply, kApplying, kApplied } stage_ = Stage::kFetched;
   StepRows rows_;
-  RowStore::PinnedRows pinned_;
   std::shared_ptr<const std::vector<int64_t>> labels_;
   std::shared_ptr<const std::vector<int32_t>> rank_sizes_;
   std::shared_ptr<const MergedDenominators> merged_;
   at::Tensor gradients_;  // Row gradients of the step, reused from step to step.
+  at::Tensor scratch_;    // For each thread what a row of the pin may need.
 };
 
 }  // namespace myriad

@@ -31,6 +31,11 @@ void IdleRows::Commit(int64_t step) {
   active_ = true;
 }
 
+void IdleRows::Decode(int64_t class_id, int64_t step, bool settled, const std::byte* record, float* weights, float* slots) const {
+  codec_.Decode(record, weights, slots);
+  if (active_) CatchUp(class_id, step, settled, weights, slots);
+}
+
 void IdleRows::CatchUp(int64_t class_id, int64_t step, bool settled, float* weights, float* momentum) const {
   const int dim = head_.embedding_dim;
   if (!settled) {

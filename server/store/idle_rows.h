@@ -39,8 +39,9 @@ class IdleRows {
   // The last step that moved idle rows.
   int64_t last_step() const { return updates_.end_step() - 1; }
 
-  // The numbers of a row as its record has them, D weights and D momenta, become those of now. Only where active().
-  void CatchUp(int64_t class_id, int64_t step, bool settled, float* weights, float* momentum) const;
+  // A row as it stands now, of its record: whole as of `step`, or `settled` in it. `slots` may be nullptr unless active().
+  void Decode(int64_t class_id, int64_t step, bool settled, const std::byte* record, float* weights, float* slots) const;
+  // The first value of a class's row, D weights, becomes that of now, with its D momenta. Only where active().
   void CatchUpVirtual(float* weights, float* momentum) const;
 
   // If a row's whole record is due to be settled by now: settles it in place, sets `step` and returns true. The same at any time.
@@ -58,6 +59,9 @@ class IdleRows {
   absl::Status Restore(absl::string_view bytes);
 
  private:
+  // The numbers of a row as its record has them become those of now. Only where active().
+  void CatchUp(int64_t class_id, int64_t step, bool settled, float* weights, float* momentum) const;
+
   const HeadSpec head_;
   const RowCodec codec_;
   std::atomic<bool> active_{false};

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "head/row_access.h"
 #include "head/row_kernels.h"
 #include "server/store/row_store_statistics.h"
 
@@ -17,7 +18,7 @@ namespace myriad {
 // the tiers stand behind. A row that was never written is virtual: its value is a pure function of (seed, class id), and it takes no
 // memory.
 //
-// A step pins its rows, works on them in place and either commits or unpins. Whatever a commit needs is made ready by Pin(), so that
+// A step pins its rows, works on them one by one and either commits or unpins. Whatever a commit needs is made ready by Pin(), so that
 // a shard that has voted YES can apply the step without a way to fail.
 //
 // Calls must be serial (the head's strand sees to it), but for those in the last part of the class, which are thread-safe. Class ids and
@@ -33,32 +34,28 @@ class RowStore {
     // For reads, and for the write-back of rows that had to make room.
     double disk_wait_seconds = 0.0;
   };
-  // Where the pinned rows lie, in the order of the class ids: D floats each. Valid until Commit() or Unpin().
-  struct PinnedRows {
-    absl::Span<float* const> weights;
-    absl::Span<float* const> slots;
-    PinFigures figures;
-  };
 
   // What a step asks of memory, for CheckRowsFit().
   struct StepRows {
-    int64_t count = 0;             // That it works on.
-    int64_t resident = 0;          // In memory at once, those included.
-    bool moves_idle_rows = false;  // It calls MoveIdleRows().
+    int64_t count = 0;     // That it works on.
+    int64_t resident = 0;  // In memory at once, those included.
   };
 
   virtual ~RowStore() = default;
 
-  // Makes the rows of a step resident. A virtual row gets its value and zero slots; it starts to exist with Commit(). At most one pin at
-  // a time. Requires: distinct class ids.
+  // Makes the rows of step `step` resident. A virtual row gets its value and zero slots; it starts to exist with Commit(). At most one pin
+  // at a time. `figures` are set. Requires: distinct class ids.
   // Errors: RESOURCE_EXHAUSTED (the limit of rows, named; memory; a full disk), UNAVAILABLE (the disk), DATA_LOSS (a stored row that is not
   // there or is damaged; named): nothing is pinned.
-  virtual absl::Status Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) = 0;
-  // `step`, for which rows are pinned, moves all other rows of the head as well, by `constants` (IdleUpdate::kExact), once Commit(step) is
+  virtual absl::Status Pin(int64_t step, absl::Span<const int64_t> class_ids, PinFigures* figures) = 0;
+  // The rows of the pin, in the order of the class ids. 16-bit numbers are rounded once, as they change. Valid until Commit() or Unpin();
+  // then there are none.
+  virtual RowEditor& pinned_rows() = 0;
+  // The step for which rows are pinned moves all other rows of the head as well, by `constants` (IdleUpdate::kExact), once Commit() is
   // called. Whoever reads a row then sees it where it stands after that. Errors: RESOURCE_EXHAUSTED (memory): it moves none.
-  virtual absl::Status MoveIdleRows(int64_t step, const SgdStep& constants) = 0;
-  // The pinned rows were changed by `step`. New ones exist from now on. Touches memory only; cannot fail.
-  virtual void Commit(int64_t step) = 0;
+  virtual absl::Status MoveIdleRows(const SgdStep& constants) = 0;
+  // The step has changed its rows; new ones exist from now on. Touches memory only; cannot fail. Requires: each pinned row was changed.
+  virtual void Commit() = 0;
   // Ends the pin; rows that were virtual are virtual again. Does nothing without a pin. Requires: existing rows were not changed.
   virtual void Unpin() = 0;
 
@@ -90,9 +87,6 @@ class RowStore {
   // The partitions whose rows are to stay in memory from now on, ascending. Rows of those that were not among them before are read in the
   // background; those of partitions that are not among them any more make room, and what is new in them goes to the disk.
   virtual void KeepPartitions(absl::Span<const int32_t> partitions) = 0;
-
-  // The run whose steps came is over: what was kept for it, partitions and memory, serves others. Not while rows are pinned.
-  virtual void EndRun() = 0;
 
   // Every row that exists durable on disk; all stay in memory as well. Nothing to do without a disk. Not while rows are pinned.
   // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk): no row is lost; what was written stays.

@@ -48,7 +48,8 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       hot_(codec_.record_bytes()),
       is_kept_(options.head.partition_count, false),
       memory_bytes_(options.memory_bytes),
-      loader_(stored_ == nullptr ? nullptr : std::make_unique<RowLoader>(stored_.get())) {
+      loader_(stored_ == nullptr ? nullptr : std::make_unique<RowLoader>(stored_.get())),
+      rows_(options.head, &codec_, &idle_) {
   if (stored_ != nullptr && options_.head.slots == OptimizerKind::kSgd) {
     stored_->cold().KeepShort(codec_.weight_bytes(), [this](uint64_t key, int64_t* step, std::byte* record) {
       return idle_.Settle(ClassOfKey(static_cast<int64_t>(key)), step, record);
@@ -72,13 +73,11 @@ absl::Status TieredRowStore::RestoreIdleRows() {
 
 void TieredRowStore::Decode(int64_t class_id, int64_t step, const std::byte* record, float* weights, float* slots,
                             std::vector<float>* scratch) const {
-  if (!idle_.active()) return codec_.Decode(record, weights, slots);
-  if (slots == nullptr) {
+  if (slots == nullptr && idle_.active()) {
     scratch->resize(slot_floats_);
     slots = scratch->data();
   }
-  codec_.Decode(record, weights, slots);
-  idle_.CatchUp(class_id, ColdStore::StepOf(step), ColdStore::IsShort(step), weights, slots);
+  idle_.Decode(class_id, ColdStore::StepOf(step), ColdStore::IsShort(step), record, weights, slots);
 }
 
 bool TieredRowStore::MustBeWritten(uint32_t record) const {
@@ -122,8 +121,7 @@ void TieredRowStore::LetGo(uint32_t record) {
 
 void TieredRowStore::SetSlabLimit() {
   if (memory_bytes_ == 0) return;
-  const int64_t left = memory_bytes_ - widened_.bytes();
-  slab_limit_ = std::max<int64_t>(1, left / RowBytes());
+  slab_limit_ = std::max<int64_t>(1, memory_bytes_ / RowBytes());
 }
 
 int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
@@ -135,9 +133,7 @@ int64_t TieredRowStore::BytesOfNewRows(int64_t row_count) const {
 absl::Status TieredRowStore::CheckRowsFit(const StepRows& rows, std::optional<int64_t> memory_bytes) const {
   const int64_t given = memory_bytes.value_or(memory_bytes_);
   if (given == 0) return absl::OkStatus();
-  const int64_t step_bytes = InPlace() && !rows.moves_idle_rows ? 0 : rows.count * PinnedRowFloats() * static_cast<int64_t>(sizeof(float));
-  // Of what was given and what is widened then, as SetSlabLimit() has it.
-  const int64_t needed = std::max(rows.count, rows.resident) * RowBytes() + step_bytes;
+  const int64_t needed = std::max(rows.count, rows.resident) * RowBytes();
   const int64_t missing = needed - given;
   if (missing <= 0) return absl::OkStatus();
   const std::string others = rows.resident > rows.count ? absl::StrCat(", and what stays beside them, ", rows.resident, " in all,") : "";
@@ -152,21 +148,6 @@ absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
   const absl::Status status = ComeDownToLimit();
   UpdateCounts();
   return status;
-}
-
-absl::Status TieredRowStore::WidenTo(size_t floats) {
-  const int64_t bytes = static_cast<int64_t>(floats * sizeof(float));
-  if (bytes > widened_.bytes()) {
-    if (absl::Status status = limits_.CheckMemory(bytes - widened_.bytes(), "a step's copies of its rows"); !status.ok()) return status;
-    widened_ = HugePages();  // Never two of them at a time.
-    widened_ = HugePages(bytes);
-    SetSlabLimit();
-    if (widened_.data() == nullptr) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("head '", options_.head.name, "': no memory for ", bytes, " bytes of a step's rows"));
-    }
-  }
-  return ComeDownToLimit();
 }
 
 absl::Status TieredRowStore::ComeDownToLimit() {
@@ -248,7 +229,6 @@ void TieredRowStore::AwaitLoading() {
   SettleLoaded();
   for (const uint32_t index : awaited_) {
     if (hot_.ClassOf(pinned_[index]) >= 0) continue;
-    origins_[index] = Origin::kStored;
     misses_.push_back(index);
   }
 }
@@ -261,13 +241,10 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
   const double waited = DiskWaitSeconds();
   absl::Status status;
   try {
-    // Before any row is pinned: the slab may have to give up records for it.
-    if (status = WidenTo(InPlace() || !load ? 0 : count * PinnedRowFloats()); !status.ok()) return status;
+    // What SetMemory() left over goes before any row is pinned.
+    if (status = ComeDownToLimit(); !status.ok()) return status;
     pinned_ids_.assign(class_ids.begin(), class_ids.end());
     pinned_.assign(count, HotRows::kNone);
-    origins_.assign(count, Origin::kSlab);
-    weights_.resize(count);
-    slots_.resize(count);
     for (int64_t i = 0; i < std::min(kLookAhead, count); ++i) hot_.Prefetch(class_ids[i]);
     for (int64_t i = 0; i < count; ++i) {
       if (i + kLookAhead < count) hot_.Prefetch(class_ids[i + kLookAhead]);
@@ -279,7 +256,6 @@ absl::Status TieredRowStore::Acquire(absl::Span<const int64_t> class_ids, bool l
       }
       const RowKey key = KeyOf(class_ids[i]);
       const bool exists = stored_ != nullptr && presence_->Test(key);
-      origins_[i] = exists ? Origin::kStored : Origin::kVirtual;
       (exists ? misses_ : virtual_).push_back(static_cast<uint32_t>(i));
       if (!exists) presence_->MakeRoom(key);
     }
@@ -332,45 +308,40 @@ void TieredRowStore::EndPin() {
       hot_.Unset(record, HotRows::kPinned);
     }
   }
+  rows_.Clear();
   pinned_ids_.clear();
   pinned_.clear();
-  origins_.clear();
   misses_.clear();
   virtual_.clear();
   awaited_.clear();
 }
 
-absl::Status TieredRowStore::Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) {
-  PinFigures figures;
-  if (absl::Status status = Acquire(class_ids, /*load=*/true, &figures); !status.ok()) return status;
-  counts_.hits += figures.hits;
-  counts_.awaited += figures.awaited;
-  counts_.misses += figures.misses;
-  counts_.created += figures.created;
-  counts_.disk_wait_seconds += figures.disk_wait_seconds;
+absl::Status TieredRowStore::Pin(int64_t step, absl::Span<const int64_t> class_ids, PinFigures* figures) {
+  try {
+    rows_.Begin(step, class_ids.size());
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': no memory to pin ", class_ids.size(), " rows"));
+  }
+  *figures = PinFigures();
+  if (absl::Status status = Acquire(class_ids, /*load=*/true, figures); !status.ok()) {
+    rows_.Clear();
+    return status;
+  }
+  counts_.hits += figures->hits;
+  counts_.awaited += figures->awaited;
+  counts_.misses += figures->misses;
+  counts_.created += figures->created;
+  counts_.disk_wait_seconds += figures->disk_wait_seconds;
   // First touch of new records happens here as well, spread over the threads.
   at::parallel_for(0, virtual_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) codec_.EncodeVirtual(class_ids[virtual_[i]], hot_.At(pinned_[virtual_[i]]));
   });
-  const bool in_place = InPlace();
-  at::parallel_for(0, class_ids.size(), kRowGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      std::byte* const record = hot_.At(pinned_[i]);
-      weights_[i] = in_place ? reinterpret_cast<float*>(record) : widened_.data() + i * PinnedRowFloats();
-      slots_[i] = weights_[i] + dim_;
-      if (in_place) continue;
-      if (origins_[i] != Origin::kVirtual) {
-        Decode(class_ids[i], hot_.LastStep(pinned_[i]), record, weights_[i], slots_[i], nullptr);
-      } else {
-        codec_.Decode(record, weights_[i], slots_[i]);
-        if (idle_.active()) idle_.CatchUpVirtual(weights_[i], slots_[i]);
-      }
-    }
-  });
+  for (size_t i = 0; i < pinned_.size(); ++i) {
+    const int64_t last_step = hot_.LastStep(pinned_[i]);
+    rows_.Set(i, {class_ids[i], ColdStore::StepOf(last_step), ColdStore::IsShort(last_step), hot_.At(pinned_[i])});
+  }
+  for (const uint32_t i : virtual_) rows_.Set(i, {class_ids[i], PinnedRows::kBeforeAnyStep, /*settled=*/true, hot_.At(pinned_[i])});
   UpdateCounts();
-  rows->weights = weights_;
-  rows->slots = slots_;
-  rows->figures = figures;
   return absl::OkStatus();
 }
 
@@ -386,18 +357,11 @@ void TieredRowStore::Insert(bool with_virtual) {
   for (const uint32_t index : virtual_) presence_->Set(insert(index));
 }
 
-absl::Status TieredRowStore::MoveIdleRows(int64_t step, const SgdStep& constants) { return idle_.Prepare(step, constants); }
-
-void TieredRowStore::Commit(int64_t step) {
-  now_ = step;
+void TieredRowStore::Commit() {
+  now_ = rows_.step();
   Insert(/*with_virtual=*/true);
-  if (!InPlace()) {
-    at::parallel_for(0, pinned_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) codec_.EncodeStep(step, pinned_ids_[i], weights_[i], slots_[i], hot_.At(pinned_[i]));
-    });
-  }
-  for (const uint32_t record : pinned_) hot_.MarkChanged(record, step, now_);
-  idle_.Commit(step);
+  for (const uint32_t record : pinned_) hot_.MarkChanged(record, now_, now_);
+  idle_.Commit(now_);
   EndPin();
   UpdateCounts();
 }
@@ -664,13 +628,6 @@ void TieredRowStore::Sweep() {
     if (!TryWriteBack(record)) return;
     hot_.MarkClean(record);
   }
-}
-
-void TieredRowStore::EndRun() {
-  KeepPartitions({});
-  widened_ = HugePages();
-  SetSlabLimit();
-  UpdateCounts();
 }
 
 absl::Status TieredRowStore::Flush() {

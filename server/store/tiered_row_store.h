@@ -20,8 +20,8 @@
 #include "server/store/available_memory.h"
 #include "server/store/cold_store.h"
 #include "server/store/hot_rows.h"
-#include "server/store/huge_pages.h"
 #include "server/store/idle_rows.h"
+#include "server/store/pinned_rows.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
@@ -39,18 +39,15 @@ namespace myriad {
 //
 // A row that a hint names gets its record in the slab at once and is read into it in the background (RowLoader); whoever needs it before
 // it is there waits for it. So a row never has two records, and no record is written by two threads.
-//
-// A step works on float32 rows: on the records themselves where the head's dtypes are float32, else on a widened copy, rounded once by
-// Commit().
 class TieredRowStore : public RowStore {
  public:
   struct Options {
     HeadSpec head;
     int shard_index = 0;
     int shard_count = 1;
-    int64_t max_rows = 0;       // Rows that exist; 0: no limit.
-    int64_t memory_bytes = 0;   // Of the slab, what stands beside its records, and what a step works on; 0: no limit but the machine's.
-    int64_t queue_records = 0;  // Of the write-back queue. Required with a cold store.
+    int64_t max_rows = 0;              // Rows that exist; 0: no limit.
+    int64_t memory_bytes = 0;          // Of the slab and what stands beside its records; 0: no limit but the machine's.
+    int64_t queue_records = 0;         // Of the write-back queue. Required with a cold store.
     int64_t sweep_after_steps = 1000;  // A row that is newer in memory than on disk goes to the disk after so many steps.
     // Bytes that the process can still take. Any thread calls it.
     std::function<int64_t()> available_memory = [] { return AvailableMemoryBytes(); };
@@ -59,9 +56,10 @@ class TieredRowStore : public RowStore {
   TieredRowStore(const Options& options, std::unique_ptr<ColdStore> cold, std::unique_ptr<PresenceBitmap> presence);
   ~TieredRowStore() override;
 
-  absl::Status Pin(absl::Span<const int64_t> class_ids, PinnedRows* rows) override;
-  absl::Status MoveIdleRows(int64_t step, const SgdStep& constants) override;
-  void Commit(int64_t step) override;
+  absl::Status Pin(int64_t step, absl::Span<const int64_t> class_ids, PinFigures* figures) override;
+  RowEditor& pinned_rows() override { return rows_; }
+  absl::Status MoveIdleRows(const SgdStep& constants) override { return idle_.Prepare(rows_.step(), constants); }
+  void Commit() override;
   void Unpin() override;
   absl::Status Read(absl::Span<const int64_t> class_ids, float* weights, float* slots, uint8_t* exists, int64_t* last_step) const override;
   absl::Status Write(absl::Span<const int64_t> class_ids, const float* weights, const float* slots) override;
@@ -70,7 +68,6 @@ class TieredRowStore : public RowStore {
   void Grow(int64_t class_count) override;
   void Announce(absl::Span<const int64_t> class_ids) override;
   void KeepPartitions(absl::Span<const int32_t> partitions) override;
-  void EndRun() override;
   absl::Status Flush() override;
   std::vector<int64_t> ScanKeys(int64_t after, int64_t max_keys) const override;
   int64_t ClassOfKey(int64_t key) const override;
@@ -101,14 +98,8 @@ class TieredRowStore : public RowStore {
   ColdStore* cold() const { return stored_ == nullptr ? nullptr : &stored_->cold(); }
 
  private:
-  // Where the row of a pin comes from.
-  enum class Origin : uint8_t { kSlab, kStored, kVirtual };
-
   bool IsStored(int64_t class_id) const { return stored_ != nullptr && presence_->Test(KeyOf(class_id)); }
   RowKey KeyOf(int64_t class_id) const { return KeyOfPlace(places_.Locate(class_id)); }
-  int64_t PinnedRowFloats() const { return dim_ + slot_floats_; }
-  // Steps may work on the records: their numbers are the row's, as it stands.
-  bool InPlace() const { return codec_.in_place() && !idle_.active(); }
   // Of a record: the step that left the row so, whether or not the record says it yet.
   int64_t StepOf(int64_t step) const { return ColdStore::IsShort(step) ? ColdStore::StepOf(step) : idle_.StepOf(step); }
   // A record's row as it stands; `scratch` takes the slots where `slots` is nullptr and they are needed.
@@ -126,11 +117,9 @@ class TieredRowStore : public RowStore {
   void LetGo(uint32_t record);
 
   absl::Status BeforeChange() const { return before_change_ == nullptr ? absl::OkStatus() : before_change_(); }
-  // Gives each row a record (pinned_, origins_); those that were not in the slab are not in the table yet. `load`: reads stored rows. After
-  // an error nothing is pinned.
+  // Gives each row a record (pinned_); those that were not in the slab are not in the table yet. `load`: reads stored rows. After an error
+  // nothing is pinned.
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures);
-  // Memory for a step's copies of rows, as many floats; the slab has the rest.
-  absl::Status WidenTo(size_t floats);
   // Records that are beyond the limit go to the disk, and their memory back to the system.
   absl::Status ComeDownToLimit();
   // Room for so many more records, if need be of rows that were to stay.
@@ -189,13 +178,10 @@ class TieredRowStore : public RowStore {
   // The pin. Vectors keep their memory from step to step.
   std::vector<int64_t> pinned_ids_;
   std::vector<uint32_t> pinned_;  // Records, in the order of the class ids.
-  std::vector<Origin> origins_;
   std::vector<uint32_t> misses_;  // Indices of stored rows that the slab did not have.
   std::vector<uint32_t> virtual_;
   std::vector<uint32_t> awaited_;  // Of rows that are on their way into the slab.
-  HugePages widened_;              // n x (D + slots), unless the codec works in place.
-  std::vector<float*> weights_;
-  std::vector<float*> slots_;
+  PinnedRows rows_;                // The pinned records as the step sees them.
 
   RowStoreStatistics counts_;  // The strand's own.
   std::atomic<int64_t> row_count_{0};

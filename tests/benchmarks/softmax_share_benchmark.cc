@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "head/float_rows.h"
 #include "head/head_spec.h"
 #include "head/partial_denominator.h"
 #include "head/sampler.h"
@@ -112,8 +113,8 @@ int Main(int argc, char** argv) {
   const OptimizerOptions sgd;
   std::vector<int64_t> records(record_count);
   for (int64_t r = 0; r < record_count; ++r) records[r] = r;
-  std::vector<const float*> row_pointers(rows);
   std::vector<float*> weights(rows), momentum(rows);
+  FloatRowEditor step_rows(static_cast<int>(dim), weights, momentum);
   std::vector<int32_t> targets(batch);
   at::Tensor x = at::randn({batch, dim});
   const auto choose = [&] {
@@ -121,7 +122,6 @@ int Main(int argc, char** argv) {
       std::swap(records[j], records[j + rng() % (record_count - j)]);
       weights[j] = arena + records[j] * record_floats;
       momentum[j] = weights[j] + dim;
-      row_pointers[j] = weights[j];
     }
     for (int32_t& target : targets) target = static_cast<int32_t>(rng() % rows);
   };
@@ -151,13 +151,13 @@ int Main(int argc, char** argv) {
     const at::Tensor before = step == -2 ? gather() : at::Tensor();
     at::Tensor dx;
     whole.Time([&] {
-      set_rows.Time([&] { share.SetRows(row_pointers); });
+      set_rows.Time([&] { share.SetRows(step_rows); });
       absl::StatusOr<Denominators> denominators;
       forward.Time([&] { denominators = share.Forward(x, targets); });
       const MergedDenominators merged = *MergeShares({*denominators}, batch);
       embedding_gradients.Time([&] { dx = share.EmbeddingGradients(merged, batch); });
       row_gradients.Time([&] { share.AccumulateRowGradients(merged, batch); });
-      apply.Time([&] { share.Apply(sgd, 0.1, weights, momentum); });
+      apply.Time([&] { share.Apply(sgd, 0.1, step_rows); });
     });
     if (step == -2) {
       at::Tensor expected_dx;

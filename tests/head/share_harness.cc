@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "head/float_rows.h"
+
 namespace myriad {
 
 std::vector<float> RandomNormal(std::mt19937& rng, int64_t n, double deviation) {
@@ -34,7 +36,7 @@ ShareHarness::Outcome ShareHarness::Step(absl::Span<const int64_t> class_ids, ab
   for (size_t k = 0; k < shares_.size(); ++k) {
     std::vector<const float*> pointers;
     for (int64_t class_id : rows[k]) pointers.push_back(weights_[class_id].data());
-    shares_[k]->SetRows(pointers);
+    shares_[k]->SetRows(FloatRowView(options_.embedding_dim, pointers));
   }
   Outcome outcome;
   int64_t begin = 0;
@@ -74,7 +76,8 @@ ShareHarness::Outcome ShareHarness::Step(absl::Span<const int64_t> class_ids, ab
       weights.push_back(weights_[class_id].data());
       momentum.push_back(momentum_[class_id].data());
     }
-    shares_[k]->Apply(sgd_, learning_rate, weights, momentum);
+    FloatRowEditor editor(options_.embedding_dim, weights, momentum);
+    shares_[k]->Apply(sgd_, learning_rate, editor);
   }
   if (outcome.merged.target_count > 0) outcome.loss = outcome.merged.loss_sum / static_cast<double>(outcome.merged.target_count);
   return outcome;

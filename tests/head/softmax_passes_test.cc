@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "head/float_rows.h"
 
 namespace myriad {
 namespace {
@@ -61,7 +62,9 @@ TEST_P(SoftmaxPassesTest, Normalize) {
     std::vector<const float*> pointers;
     for (int64_t j = 0; j < shape.rows; ++j) pointers.push_back(rows.const_data_ptr<float>() + j * shape.dim);
     at::Tensor gathered = at::empty_like(rows), gathered_norm = at::empty({shape.rows});
-    EXPECT_EQ(GatherAndNormalize(pointers, gathered, gathered_norm).first_not_finite, checked[0].first_not_finite);
+    at::Tensor scratch = at::empty({0});
+    EXPECT_EQ(GatherAndNormalize(FloatRowView(static_cast<int>(shape.dim), pointers), scratch, gathered, gathered_norm).first_not_finite,
+              checked[0].first_not_finite);
     EXPECT_TRUE(gathered.equal(unit[0]));
     EXPECT_TRUE(gathered_norm.equal(norm[0]));
   }

@@ -116,6 +116,27 @@ TEST(StoredNumbersTest, AHalfThatIsAlmostWholeIsSeldomRoundedUp) {
   EXPECT_NEAR(static_cast<double>(std::count(stored.begin(), stored.end(), up)), expected, 5 * std::sqrt(expected));
 }
 
+// Blocks without very large numbers are rounded by a shorter loop.
+TEST(StoredNumbersTest, ANumbersRoundingDoesNotDependOnItsNeighbours) {
+  const std::vector<float> values = AllMagnitudes(4096, 3.3e38f);
+  for (uint64_t key = 0; key < 20; ++key) {
+    std::vector<float> with_infinities = values;
+    for (size_t i = 0; i < values.size(); i += 100) with_infinities[i] = std::numeric_limits<float>::infinity();
+    const std::vector<float> back = RoundTrip(DataType::kBFloat16, values, &key);
+    const std::vector<float> beside = RoundTrip(DataType::kBFloat16, with_infinities, &key);
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (i % 100 == 0) continue;
+      ASSERT_EQ(back[i], beside[i]) << "number " << i << ", " << values[i];
+    }
+  }
+  // The largest of the shorter loop, and the smallest that is not: with whatever bits, neither becomes infinite.
+  constexpr float kLargest = 3.38953139e38f, kNext = 3.38953159e38f;
+  for (uint64_t key = 0; key < 200; ++key) {
+    for (const float value : RoundTrip(DataType::kBFloat16, std::vector<float>(256, kLargest), &key)) ASSERT_EQ(value, kLargest);
+    for (const float value : RoundTrip(DataType::kBFloat16, std::vector<float>(256, kNext), &key)) ASSERT_EQ(value, kLargest);
+  }
+}
+
 TEST(StoredNumbersTest, RandomBitsFollowFromKeyAndPlaceAlone) {
   const std::vector<float> values(1000, 1.0f + 0x1p-9f);
   const uint64_t key = 3, other = 4;

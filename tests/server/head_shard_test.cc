@@ -23,9 +23,9 @@ using ::testing::HasSubstr;
 class TearingStore : public TieredRowStore {
  public:
   using TieredRowStore::TieredRowStore;
-  void Commit(int64_t step) override {
-    if (step == 1) throw std::bad_alloc();
-    TieredRowStore::Commit(step);
+  void Commit() override {
+    if (last_committed_step() == 0) throw std::bad_alloc();
+    TieredRowStore::Commit();
   }
 };
 

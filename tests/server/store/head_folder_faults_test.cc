@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "server/store/cold_store_rocksdb.h"
 #include "server/store/head_folder.h"
+#include "tests/testing/server/change_rows.h"
 #include "tests/testing/server/faulty_files.h"
 #include "tests/testing/temp_dir.h"
 
@@ -46,10 +47,10 @@ class HeadFolderFaultsTest : public ::testing::Test {
     head_ = *std::move(opened);
   }
   absl::Status Step(int64_t step) {
-    RowStore::PinnedRows pinned;
-    if (absl::Status status = head_.rows->Pin({1, 2, 3}, &pinned); !status.ok()) return status;
-    for (float* weights : pinned.weights) weights[0] = static_cast<float>(step);
-    head_.rows->Commit(step);
+    RowStore::PinFigures figures;
+    if (absl::Status status = head_.rows->Pin(step, {1, 2, 3}, &figures); !status.ok()) return status;
+    ChangeRows(head_.rows.get(), [&](int64_t, float* weights, float*) { weights[0] = static_cast<float>(step); });
+    head_.rows->Commit();
     return absl::OkStatus();
   }
   // The disk works again, but it may take RocksDB some tries of its own to see so.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/server/change_rows.h"
 #include "tests/testing/temp_dir.h"
 
 namespace myriad {
@@ -44,10 +45,10 @@ std::vector<int64_t> Range(int64_t first, int64_t end) {
 }
 
 void Step(TieredRowStore* rows, absl::Span<const int64_t> ids, int64_t step) {
-  RowStore::PinnedRows pinned;
-  ASSERT_TRUE(rows->Pin(ids, &pinned).ok());
-  for (float* weights : pinned.weights) weights[0] = static_cast<float>(step) + 0.5f;
-  rows->Commit(step);
+  RowStore::PinFigures figures;
+  ASSERT_TRUE(rows->Pin(step, ids, &figures).ok());
+  ChangeRows(rows, [&](int64_t, float* weights, float*) { weights[0] = static_cast<float>(step) + 0.5f; });
+  rows->Commit();
 }
 
 // First weight and step of each row, virtual ones too.
@@ -92,11 +93,11 @@ TEST(HeadFolderTest, IdleRowsOfAClosedHeadComeBackAsTheyStood) {
   const std::string path = dir.File("faces");
   const SgdStep idle = {/*momentum=*/0.9f, /*coupled_decay=*/0.01f, /*decoupled_decay=*/0.0f, /*rate=*/0.1f};
   const auto step = [&](TieredRowStore* rows, absl::Span<const int64_t> ids, int64_t number) {
-    RowStore::PinnedRows pinned;
-    ASSERT_TRUE(rows->Pin(ids, &pinned).ok());
-    ASSERT_TRUE(rows->MoveIdleRows(number, idle).ok());
-    for (float* weights : pinned.weights) weights[0] = 1.0f;
-    rows->Commit(number);
+    RowStore::PinFigures figures;
+    ASSERT_TRUE(rows->Pin(number, ids, &figures).ok());
+    ASSERT_TRUE(rows->MoveIdleRows(idle).ok());
+    ChangeRows(rows, [](int64_t, float* weights, float*) { weights[0] = 1.0f; });
+    rows->Commit();
   };
   std::vector<std::pair<float, int64_t>> expected;
   {

@@ -14,6 +14,7 @@
 #include "head/row_optimizer.h"
 #include "head/virtual_rows.h"
 #include "server/store/tiered_row_store.h"
+#include "tests/testing/server/change_rows.h"
 #include "tests/testing/server/fake_cold_store.h"
 
 namespace myriad {
@@ -76,17 +77,17 @@ class Rig {
 
   void Step(int64_t step, const std::vector<int64_t>& ids, const std::vector<float>& gradients, const OptimizerOptions& sgd, double rate,
             bool commit = true) {
-    RowStore::PinnedRows rows;
-    const absl::Status pinned = store_->Pin(ids, &rows);
+    RowStore::PinFigures figures;
+    const absl::Status pinned = store_->Pin(step, ids, &figures);
     ASSERT_TRUE(pinned.ok()) << pinned;
     if (sgd.idle_update == IdleUpdate::kExact) {
-      ASSERT_TRUE(store_->MoveIdleRows(step, MakeSgdStep(sgd, rate)).ok());
+      ASSERT_TRUE(store_->MoveIdleRows(MakeSgdStep(sgd, rate)).ok());
     }
     if (!commit) return store_->Unpin();
-    for (size_t i = 0; i < ids.size(); ++i) {
-      UpdateRow(MakeSgdStep(sgd, rate), gradients.data() + i * kDim, kDim, rows.weights[i], rows.slots[i]);
-    }
-    store_->Commit(step);
+    ChangeRows(store_.get(), [&](int64_t row, float* weights, float* slots) {
+      UpdateRow(MakeSgdStep(sgd, rate), gradients.data() + row * kDim, kDim, weights, slots);
+    });
+    store_->Commit();
   }
 
   Rows ReadAll() const {
@@ -109,7 +110,7 @@ class Rig {
   void Open(const std::string& presence_bytes) {
     TieredRowStore::Options options;
     options.head = head_;
-    options.memory_bytes = (kStepRows + 6) * (record_bytes_ + HotRows::kBytesBesideRecord) + kStepRows * 2 * kDim * sizeof(float);
+    options.memory_bytes = (kStepRows + 6) * (record_bytes_ + HotRows::kBytesBesideRecord);
     options.queue_records = 4;
     options.sweep_after_steps = 20;
     auto presence = Presence();

@@ -82,7 +82,7 @@ class Onlooker {
       EXPECT_GE(store.statistics().slab_rows, 0);
       EXPECT_GE(store.BytesOfNewRows(10), 0);
       EXPECT_TRUE(store.CheckMemory(1, "a look").ok());
-      EXPECT_TRUE(store.CheckRowsFit({1, 1, true}).ok());
+      EXPECT_TRUE(store.CheckRowsFit({1, 1}).ok());
       EXPECT_EQ(store.ClassOfKey(KeyOfPlace({3, 0})), first_class);
       absl::SleepFor(absl::Microseconds(200));
     }

@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "head/virtual_rows.h"
+#include "tests/testing/server/change_rows.h"
 
 namespace myriad {
 namespace {
@@ -88,16 +89,18 @@ TEST(RowsInMemoryTest, RowsExistFromTheCommitOn) {
   const HeadSpec head = Head(1000, 7);
   MemoryStore store(head);
   const std::vector<int64_t> ids = {7, 3, 999};
-  RowStore::PinnedRows rows;
-  ASSERT_TRUE(store.Pin(ids, &rows).ok());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    EXPECT_EQ(std::vector<float>(rows.weights[i], rows.weights[i] + 7), VirtualRow(head, ids[i]));
-    EXPECT_EQ(std::vector<float>(rows.slots[i], rows.slots[i] + 7), std::vector<float>(7, 0.0f));
-    rows.weights[i][0] = 10.0f + i;
-    rows.slots[i][6] = 20.0f + i;
-  }
+  RowStore::PinFigures figures;
+  ASSERT_TRUE(store.Pin(/*step=*/42, ids, &figures).ok());
+  ASSERT_EQ(store.pinned_rows().count(), 3);
+  ChangeRows(&store, [&](int64_t i, float* weights, float* slots) {
+    EXPECT_EQ(std::vector<float>(weights, weights + 7), VirtualRow(head, ids[i]));
+    EXPECT_EQ(std::vector<float>(slots, slots + 7), std::vector<float>(7, 0.0f));
+    weights[0] = 10.0f + i;
+    slots[6] = 20.0f + i;
+  });
   EXPECT_EQ(store.row_count(), 0);
-  store.Commit(42);
+  store.Commit();
+  EXPECT_EQ(store.pinned_rows().count(), 0);
   EXPECT_EQ(store.row_count(), 3);
   for (size_t i = 0; i < ids.size(); ++i) {
     const Row row = ReadRow(store, 7, ids[i]);
@@ -111,15 +114,15 @@ TEST(RowsInMemoryTest, RowsExistFromTheCommitOn) {
 TEST(RowsInMemoryTest, UnpinnedRowsAreVirtualAgainAndTheirRecordsServeOthers) {
   const HeadSpec head = Head(1000, 7);
   MemoryStore store(head);
-  RowStore::PinnedRows rows;
-  ASSERT_TRUE(store.Pin(std::vector<int64_t>{1, 2}, &rows).ok());
-  rows.slots[0][0] = 5.0f;
+  RowStore::PinFigures figures;
+  ASSERT_TRUE(store.Pin(0, {1, 2}, &figures).ok());
+  ChangeRows(&store, [](int64_t, float*, float* slots) { slots[0] = 5.0f; });
   store.Unpin();
   store.Unpin();
   EXPECT_EQ(ReadRow(store, 7, 1).exists, 0);
-  ASSERT_TRUE(store.Pin(std::vector<int64_t>{3, 4, 1}, &rows).ok());
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(rows.slots[i][0], 0.0f) << "slots of a record that was given back";
-  store.Commit(0);
+  ASSERT_TRUE(store.Pin(0, {3, 4, 1}, &figures).ok());
+  ChangeRows(&store, [](int64_t, float*, float* slots) { EXPECT_EQ(slots[0], 0.0f) << "slots of a record that was given back"; });
+  store.Commit();
   EXPECT_EQ(ReadRow(store, 7, 1).weights, VirtualRow(head, 1));
 }
 
@@ -164,21 +167,21 @@ TEST(RowsInMemoryTest, BehavesAsAMapUnderAnyUse) {
         continue;
       }
       std::shuffle(ids.begin(), ids.end(), rng);
-      RowStore::PinnedRows rows;
-      ASSERT_TRUE(store.Pin(ids, &rows).ok());
+      RowStore::PinFigures figures;
+      ASSERT_TRUE(store.Pin(step, ids, &figures).ok());
       for (size_t i = 0; i < ids.size(); ++i) {
         const auto found = model.find(ids[i]);
-        ASSERT_EQ(rows.weights[i][0], found == model.end() ? VirtualRow(head, ids[i])[0] : found->second.first);
+        ASSERT_EQ(store.pinned_rows().Weights(i, nullptr)[0], found == model.end() ? VirtualRow(head, ids[i])[0] : found->second.first);
       }
       if (rng() % 3 == 0) {
         store.Unpin();
         continue;
       }
-      for (size_t i = 0; i < ids.size(); ++i) {
-        rows.weights[i][0] = step + i * 0.001f;
-        model[ids[i]] = {rows.weights[i][0], step};
-      }
-      store.Commit(step);
+      ChangeRows(&store, [&](int64_t i, float* weights, float*) {
+        weights[0] = step + i * 0.001f;
+        model[ids[i]] = {weights[0], step};
+      });
+      store.Commit();
     }
     EXPECT_EQ(store.row_count(), model.size());
     for (int64_t id = 0; id < head.class_count; ++id) {
@@ -193,14 +196,16 @@ TEST(RowsInMemoryTest, BehavesAsAMapUnderAnyUse) {
 
 TEST(RowsInMemoryTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
   MemoryStore store(Head(1000, 4), 3);
-  RowStore::PinnedRows rows;
-  ASSERT_TRUE(store.Pin(std::vector<int64_t>{1, 2}, &rows).ok());
-  store.Commit(0);
-  const absl::Status status = store.Pin(std::vector<int64_t>{1, 2, 3, 4}, &rows);
+  RowStore::PinFigures figures;
+  ASSERT_TRUE(store.Pin(0, {1, 2}, &figures).ok());
+  KeepRows(&store);
+  store.Commit();
+  const absl::Status status = store.Pin(1, {1, 2, 3, 4}, &figures);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("limit of 3 rows (--max-rows)"));
-  EXPECT_TRUE(store.Pin(std::vector<int64_t>{1, 2, 3}, &rows).ok());
-  store.Commit(1);
+  EXPECT_TRUE(store.Pin(1, {1, 2, 3}, &figures).ok());
+  KeepRows(&store);
+  store.Commit();
   const float weights[4] = {};
   EXPECT_EQ(store.Write({9}, weights, nullptr).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(store.Write({3}, weights, nullptr).ok());
@@ -211,15 +216,16 @@ TEST(RowsInMemoryTest, TheLimitOfRowsIsNamedAndNothingIsPinned) {
 // A step that is refused is given up as any other: Unpin() follows.
 TEST(RowsInMemoryTest, AnUnpinAfterARefusedPinDoesNothing) {
   MemoryStore store(Head(1000, 4), 3);
-  RowStore::PinnedRows rows;
-  ASSERT_TRUE(store.Pin(std::vector<int64_t>{1}, &rows).ok());
-  store.Commit(0);
-  EXPECT_FALSE(store.Pin(std::vector<int64_t>{2, 3, 4, 5}, &rows).ok());
+  RowStore::PinFigures figures;
+  ASSERT_TRUE(store.Pin(0, {1}, &figures).ok());
+  KeepRows(&store);
+  store.Commit();
+  EXPECT_FALSE(store.Pin(1, {2, 3, 4, 5}, &figures).ok());
+  EXPECT_EQ(store.pinned_rows().count(), 0);
   store.Unpin();
-  ASSERT_TRUE(store.Pin(std::vector<int64_t>{6, 7}, &rows).ok());
-  rows.weights[0][0] = 6.0f;
-  rows.weights[1][0] = 7.0f;
-  store.Commit(1);
+  ASSERT_TRUE(store.Pin(1, {6, 7}, &figures).ok());
+  ChangeRows(&store, [](int64_t row, float* weights, float*) { weights[0] = row + 6.0f; });
+  store.Commit();
   EXPECT_EQ(store.row_count(), 3);
   EXPECT_EQ(ReadRow(store, 4, 1).weights, VirtualRow(Head(1000, 4), 1));
   EXPECT_EQ(ReadRow(store, 4, 6).weights[0], 6.0f);
@@ -248,9 +254,9 @@ TEST(RowsInMemoryTest, AsksForTheMemoryOfAllNewRowsAtOnceAndOfThoseAlone) {
   MemoryStore store(options);
   std::vector<int64_t> ids(60000);  // 234 MiB of records: four chunks.
   std::iota(ids.begin(), ids.end(), 0);
-  RowStore::PinnedRows rows;
+  RowStore::PinFigures figures;
   available = 234 * kMiB;
-  const absl::Status refused = store.Pin(ids, &rows);
+  const absl::Status refused = store.Pin(0, ids, &figures);
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("60000 new rows in memory need 301 MiB of memory; 234 MiB are available"));
   EXPECT_EQ(store.Write(ids, std::vector<float>(ids.size() * 512).data(), nullptr).code(), absl::StatusCode::kResourceExhausted);
@@ -264,14 +270,15 @@ TEST(RowsInMemoryTest, AsksForTheMemoryOfAllNewRowsAtOnceAndOfThoseAlone) {
   available = 0;
   ids.resize(1000);
   for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(store.Pin(ids, &rows).ok());
+    ASSERT_TRUE(store.Pin(0, ids, &figures).ok());
     store.Unpin();
   }
   for (int64_t step = 0; step < 2; ++step) {
-    ASSERT_TRUE(store.Pin(ids, &rows).ok());
-    store.Commit(step);
+    ASSERT_TRUE(store.Pin(step, ids, &figures).ok());
+    KeepRows(&store);
+    store.Commit();
   }
-  EXPECT_EQ(store.Pin({1000}, &rows).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(store.Pin(2, {1000}, &figures).code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(RowsInMemoryTest, ScansExistingRowsByPartitionAndIndexInPortionsOfAnySize) {

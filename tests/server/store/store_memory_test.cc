@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "head/partitions.h"
 #include "server/store/tiered_row_store.h"
+#include "tests/testing/server/change_rows.h"
 #include "tests/testing/server/fake_cold_store.h"
 
 namespace myriad {
@@ -29,15 +30,15 @@ std::vector<int64_t> Range(int64_t first, int64_t count) {
 
 class StoreMemoryTest : public ::testing::Test {
  protected:
-  // A slab of `records`, and room for a step on `widened_rows` where rows are widened.
-  void Make(DataType dtype, int64_t records, int64_t widened_rows, int64_t queue_records) {
+  // A slab of `records`.
+  void Make(DataType dtype, int64_t records, int64_t queue_records) {
     TieredRowStore::Options options;
     options.head.name = "h";
     options.head.class_count = kClasses;
     options.head.embedding_dim = kDim;
     options.head.weight_dtype = options.head.slot_dtype = dtype;
     const int64_t record_bytes = RowCodec(options.head).record_bytes();
-    memory_bytes_ = records * (record_bytes + HotRows::kBytesBesideRecord) + widened_rows * 2 * kDim * 4;
+    memory_bytes_ = records * (record_bytes + HotRows::kBytesBesideRecord);
     options.memory_bytes = memory_bytes_;
     options.queue_records = queue_records;
     options.available_memory = [] { return int64_t{1} << 40; };
@@ -46,11 +47,12 @@ class StoreMemoryTest : public ::testing::Test {
                                               std::make_unique<PresenceBitmap>(Partitions(kClasses, options.head.seed), 0, 1));
   }
   absl::Status Step(const std::vector<int64_t>& ids, RowStore::PinFigures* figures = nullptr) {
-    RowStore::PinnedRows pinned;
-    if (absl::Status status = store_->Pin(ids, &pinned); !status.ok()) return status;
-    for (float* weights : pinned.weights) weights[0] = static_cast<float>(step_);
-    store_->Commit(step_++);
-    if (figures != nullptr) *figures = pinned.figures;
+    RowStore::PinFigures own;
+    if (figures == nullptr) figures = &own;
+    if (absl::Status status = store_->Pin(step_, ids, figures); !status.ok()) return status;
+    ChangeRows(store_.get(), [this](int64_t, float* weights, float*) { weights[0] = static_cast<float>(step_); });
+    store_->Commit();
+    ++step_;
     return absl::OkStatus();
   }
   // Records whose memory the process has.
@@ -62,26 +64,25 @@ class StoreMemoryTest : public ::testing::Test {
   std::unique_ptr<TieredRowStore> store_;
 };
 
-TEST_F(StoreMemoryTest, WhatLargerStepsWorkOnComesFromTheSlab) {
-  Make(DataType::kBFloat16, /*records=*/500, /*widened_rows=*/300, /*queue_records=*/50);
+TEST_F(StoreMemoryTest, WithLessMemoryWhatIsOverGoesToTheDisk) {
+  Make(DataType::kBFloat16, /*records=*/500, /*queue_records=*/50);
   for (int64_t first = 0; first < 2000; first += 20) ASSERT_TRUE(Step(Range(first, 20)).ok());
-  const int64_t before = TouchedRecords();
+  EXPECT_EQ(TouchedRecords(), 500);
+  ASSERT_TRUE(store_->SetMemory(memory_bytes_ * 3 / 5).ok());
+  EXPECT_EQ(store_->slab_limit_rows(), 300);
+  EXPECT_EQ(TouchedRecords(), 300);
   for (const int64_t count : {100, 300}) {
-    ASSERT_TRUE(Step(Range(1000, count)).ok());
-    EXPECT_LE(TouchedRecords(), store_->slab_limit_rows()) << count;
-    EXPECT_LE(store_->statistics().slab_rows, store_->slab_limit_rows()) << count;
+    ASSERT_TRUE(Step(Range(1000, count)).ok()) << "16-bit rows take no more room while a step works on them";
+    EXPECT_LE(TouchedRecords(), 300) << count;
   }
-  EXPECT_LT(TouchedRecords(), before);
-  const int64_t limit = store_->slab_limit_rows();
-  store_->EndRun();
-  EXPECT_GT(store_->slab_limit_rows(), limit) << "a run that is over works on nothing";
+  EXPECT_FALSE(Step(Range(1000, 301)).ok());
   std::vector<float> weights(2000 * kDim);
   ASSERT_TRUE(store_->Read(Range(0, 2000), weights.data(), nullptr, nullptr, nullptr).ok());
   for (int64_t id = 0; id < 1000; ++id) ASSERT_EQ(weights[id * kDim], static_cast<float>(id / 20)) << id;
 }
 
 TEST_F(StoreMemoryTest, AnAnnouncedRowThatCannotBeReadTakesNoRecordForEver) {
-  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/400);
+  Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/400);
   for (int64_t first = 0; first < 400; first += 50) ASSERT_TRUE(Step(Range(first, 50)).ok());
   ASSERT_TRUE(store_->Flush().ok());
   for (int round = 0; round < 5; ++round) {
@@ -102,7 +103,7 @@ TEST_F(StoreMemoryTest, AnAnnouncedRowThatCannotBeReadTakesNoRecordForEver) {
 }
 
 TEST_F(StoreMemoryTest, AStepThatWaitsForTheQueueSaysSo) {
-  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/10);
+  Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/10);
   ASSERT_TRUE(Step(Range(0, 100)).ok());
   disk_->SetHook([](FakeDisk::Call call) {
     if (call == FakeDisk::Call::kWrite) absl::SleepFor(absl::Milliseconds(20));
@@ -116,7 +117,7 @@ TEST_F(StoreMemoryTest, AStepThatWaitsForTheQueueSaysSo) {
 }
 
 TEST_F(StoreMemoryTest, AStepThatNeedsRoomIsRefusedWhileTheDiskIsFullAndOneThatFitsGoesOn) {
-  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/10);
+  Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/10);
   ASSERT_TRUE(Step(Range(0, 100)).ok());
   disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
     return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
@@ -128,15 +129,16 @@ TEST_F(StoreMemoryTest, AStepThatNeedsRoomIsRefusedWhileTheDiskIsFullAndOneThatF
   ASSERT_TRUE(store_->Flush().ok());
 }
 
-// Rows of float32 are worked on where they are, but not where idle ones move as well.
-TEST_F(StoreMemoryTest, ARunThatMovesIdleRowsNeedsRoomForWhatItWorksOn) {
-  Make(DataType::kFloat32, /*records=*/100, /*widened_rows=*/0, /*queue_records=*/10);
-  EXPECT_TRUE(store_->CheckRowsFit({100, 100, false}).ok());
-  const absl::Status refused = store_->CheckRowsFit({100, 100, true});
-  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least"));
-  EXPECT_TRUE(store_->CheckRowsFit({100, 100, true}, memory_bytes_ + 100 * 2 * kDim * 4).ok());
-  EXPECT_FALSE(store_->CheckRowsFit({100, 100, false}, memory_bytes_ - 1).ok());
+TEST_F(StoreMemoryTest, AStepFitsIfItsRowsAndThoseThatStayDo) {
+  Make(DataType::kBFloat16, /*records=*/100, /*queue_records=*/10);
+  EXPECT_TRUE(store_->CheckRowsFit({100, 100}).ok());
+  for (const RowStore::StepRows& rows : {RowStore::StepRows{101, 101}, RowStore::StepRows{50, 101}}) {
+    const absl::Status refused = store_->CheckRowsFit(rows);
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least 1 MiB more"));
+  }
+  EXPECT_TRUE(store_->CheckRowsFit({200, 200}, 2 * memory_bytes_).ok());
+  EXPECT_FALSE(store_->CheckRowsFit({100, 100}, memory_bytes_ - 1).ok());
 }
 
 }  // namespace

@@ -70,10 +70,7 @@ class Rig {
   void Open(const std::string& presence_bytes) {
     TieredRowStore::Options options;
     options.head = head_;
-    // And what the largest steps here work on.
-    const int64_t widened_bytes = model_.codec().in_place() ? 0 : int64_t{300} * 2 * kDim * 4;
-    options.memory_bytes =
-        slab_records_ * (model_.codec().record_bytes() + HotRows::kBytesBesideRecord) + (slab_records_ > 0 ? widened_bytes : 0);
+    options.memory_bytes = slab_records_ * (model_.codec().record_bytes() + HotRows::kBytesBesideRecord);
     options.queue_records = queue_records_;
     auto presence = std::make_unique<PresenceBitmap>(Partitions(head_.class_count, head_.seed, head_.partition_count), 0, 1);
     if (!presence_bytes.empty()) {
@@ -179,8 +176,8 @@ TEST(TieredRowStoreTest, AStepThatCannotFitIsRefusedAndNothingIsLost) {
   Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), dir.File("rows"), 200, 1000);
   std::mt19937_64 random(2);
   rig.Step(RandomIds(&random, 150), 0, true);
-  RowStore::PinnedRows rows;
-  const absl::Status status = rig.store().Pin(RandomIds(&random, 201), &rows);
+  RowStore::PinFigures figures;
+  const absl::Status status = rig.store().Pin(1, RandomIds(&random, 201), &figures);
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_NE(status.message().find("200"), std::string::npos) << status;
   rig.Step(RandomIds(&random, 200), 1, true);
@@ -191,10 +188,10 @@ TEST(TieredRowStoreTest, WithoutADiskAFullSlabSaysWhatToDo) {
   Rig rig(Spec(DataType::kFloat32, DataType::kFloat32), "", 100, 0);
   std::mt19937_64 random(3);
   rig.Step(RandomIds(&random, 100), 0, true);
-  RowStore::PinnedRows rows;
+  RowStore::PinFigures figures;
   std::vector<int64_t> all(kClasses);
   for (int64_t i = 0; i < kClasses; ++i) all[i] = i;
-  const absl::Status status = rig.store().Pin(all, &rows);
+  const absl::Status status = rig.store().Pin(1, all, &figures);
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_NE(status.message().find("--store"), std::string::npos) << status;
   rig.CheckAll();

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/testing/server/change_rows.h"
+
 namespace myriad {
 
 std::vector<std::byte> RowStoreModel::Record(int64_t class_id) const {
@@ -19,28 +21,35 @@ std::vector<std::byte> RowStoreModel::Record(int64_t class_id) const {
 absl::Status RowStoreModel::Step(RowStore* store, absl::Span<const int64_t> class_ids, int64_t step, bool commit) {
   const int64_t dim = head_.embedding_dim;
   const int64_t slot_numbers = SlotNumbers(head_);
-  RowStore::PinnedRows rows;
-  if (absl::Status status = store->Pin(class_ids, &rows); !status.ok()) return status;
-  std::vector<float> weights(dim), slots(slot_numbers);
+  RowStore::PinFigures figures;
+  if (absl::Status status = store->Pin(step, class_ids, &figures); !status.ok()) return status;
+  const RowView& pinned = store->pinned_rows();
+  std::vector<float> weights(dim), slots(slot_numbers), scratch(pinned.scratch_floats());
+  EXPECT_EQ(pinned.count(), static_cast<int64_t>(class_ids.size()));
   for (size_t i = 0; i < class_ids.size(); ++i) {
     codec_.Decode(Record(class_ids[i]).data(), weights.data(), slots.data());
-    EXPECT_TRUE(std::equal(weights.begin(), weights.end(), rows.weights[i])) << "class " << class_ids[i] << ", step " << step;
-    EXPECT_TRUE(std::equal(slots.begin(), slots.end(), rows.slots[i])) << "class " << class_ids[i] << ", step " << step;
-    if (!commit) continue;
+    EXPECT_TRUE(std::equal(weights.begin(), weights.end(), pinned.Weights(i, scratch.data())))
+        << "class " << class_ids[i] << ", step " << step;
+  }
+  if (!commit) {
+    store->Unpin();
+    return absl::OkStatus();
+  }
+  ChangeRows(store, [&](int64_t i, float* row_weights, float* row_slots) {
+    const int64_t class_id = class_ids[i];
+    codec_.Decode(Record(class_id).data(), weights.data(), slots.data());
+    EXPECT_TRUE(std::equal(weights.begin(), weights.end(), row_weights)) << "class " << class_id << ", step " << step;
+    EXPECT_TRUE(std::equal(slots.begin(), slots.end(), row_slots)) << "class " << class_id << ", step " << step;
     for (int64_t s = 0; s < slot_numbers; ++s) {
-      slots[s] = rows.slots[i][s] = 0.9f * rows.slots[i][s] + 0.001f * static_cast<float>(step + s + class_ids[i]);
+      row_slots[s] = slots[s] = 0.9f * slots[s] + 0.001f * static_cast<float>(step + s + class_id);
     }
-    for (int64_t d = 0; d < dim; ++d) weights[d] = rows.weights[i][d] -= 0.1f * slots[d];
-    StoredRow& row = rows_[class_ids[i]];
+    for (int64_t d = 0; d < dim; ++d) row_weights[d] = weights[d] -= 0.1f * slots[d];
+    StoredRow& row = rows_[class_id];
     row.step = step;
     row.record.resize(codec_.record_bytes());
-    codec_.EncodeStep(step, class_ids[i], weights.data(), slots.data(), row.record.data());
-  }
-  if (commit) {
-    store->Commit(step);
-  } else {
-    store->Unpin();
-  }
+    codec_.EncodeStep(step, class_id, weights.data(), slots.data(), row.record.data());
+  });
+  store->Commit();
   return absl::OkStatus();
 }
 
