@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
 #include "client/step_placement.h"
-#include "head/float_rows.h"
+#include "head/float_row_view.h"
 #include "head/softmax_share.h"
 #include "proto/wire/coming_labels.h"
 #include "proto/wire/head_codec.h"

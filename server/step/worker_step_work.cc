@@ -50,7 +50,7 @@ absl::Status WorkerStepWork::Fetch(const Phase& phase) {
   RowStore::PinFigures figures;
   if (absl::Status status = store_->Pin(step_, rows_.class_ids, &figures); !status.ok()) return status;
   if (absl::Status status = MoveIdleRows(options_.training.optimizer, learning_rate_, store_.get()); !status.ok()) return status;
-  scratch_ = at::empty({at::get_num_threads(), store_->pinned_rows().scratch_floats()}, at::kFloat);
+  scratch_.resize(at::get_num_threads() * store_->pinned_rows().scratch_floats());
   // After Pin(), which has taken the memory of new rows by now.
   const int64_t row_count = rows_.class_ids.size();
   return store_->CheckMemory(kCopiesOfRows * row_count * options_.head.embedding_dim * static_cast<int64_t>(sizeof(float)),
@@ -115,7 +115,9 @@ absl::StatusOr<StepWork::Share> WorkerStepWork::Compute(const Phase& phase) {
   return Share();
 }
 
-std::vector<RankReply> WorkerStepWork::FetchReplies() const {
+float* WorkerStepWork::Scratch() { return scratch_.data() + at::get_thread_num() * store_->pinned_rows().scratch_floats(); }
+
+std::vector<RankReply> WorkerStepWork::FetchReplies() {
   const int64_t dim = options_.head.embedding_dim;
   const RowView& rows = store_->pinned_rows();
   std::vector<RankReply> replies;
@@ -126,7 +128,7 @@ std::vector<RankReply> WorkerStepWork::FetchReplies() const {
     reply.centers = at::empty({end - begin, dim}, at::kFloat);
     float* out = reply.centers.mutable_data_ptr<float>();
     at::parallel_for(begin, end, kRowGrain, [&, begin = begin](int64_t first, int64_t last) {
-      float* const scratch = scratch_.data_ptr<float>() + at::get_thread_num() * rows.scratch_floats();
+      float* const scratch = Scratch();
       for (int64_t row = first; row < last; ++row) {
         std::memcpy(out + (row - begin) * dim, rows.Weights(row, scratch), dim * sizeof(float));
       }
@@ -145,7 +147,7 @@ void WorkerStepWork::Apply() {
   std::visit(
       [&](const auto& step) {
         at::parallel_for(0, rows_.class_ids.size(), kRowGrain, [&](int64_t first, int64_t last) {
-          float* const scratch = scratch_.mutable_data_ptr<float>() + at::get_thread_num() * rows.scratch_floats();
+          float* const scratch = Scratch();
           for (int64_t row = first; row < last; ++row) {
             rows.Change(row, scratch, [&](float* weights, float* slots) { UpdateRow(step, gradients + row * dim, dim, weights, slots); });
           }
@@ -182,6 +184,7 @@ void WorkerStepWork::Abandon() {
 
 void WorkerStepWork::Release() {
   gradients_.reset();
+  scratch_ = {};
   rows_ = StepRows();
   labels_.reset();
 }

@@ -55,8 +55,10 @@ class WorkerStepWork : public StepWork {
   absl::Status TakeGradients(const Phase& phase);
   // Rows [first, second) of the step's are rank r's.
   std::pair<int64_t, int64_t> Slice(int rank) const;
-  std::vector<RankReply> FetchReplies() const;
+  std::vector<RankReply> FetchReplies();
   void Apply();
+  // The calling thread's part of scratch_.
+  float* Scratch();
 
   const StepWorkOptions options_;
   const std::shared_ptr<RowStore> store_;
@@ -71,8 +73,8 @@ class WorkerStepWork : public StepWork {
   std::shared_ptr<const std::vector<int64_t>> labels_;
   std::shared_ptr<const std::vector<int32_t>> rank_sizes_;
   std::shared_ptr<const MergedDenominators> merged_;
-  at::Tensor gradients_;  // Row gradients of the step, reused from step to step.
-  at::Tensor scratch_;    // For each thread what a row of the pin may need.
+  at::Tensor gradients_;        // Row gradients of the step, reused from step to step.
+  std::vector<float> scratch_;  // What a row of the pin may need, for each thread.
 };
 
 }  // namespace myriad

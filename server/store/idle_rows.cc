@@ -48,13 +48,12 @@ void IdleRows::CatchUp(int64_t class_id, int64_t step, bool settled, float* weig
     codec_.RoundSettled(settling, class_id, weights);
     step = settling;
   }
-  std::fill(momentum, momentum + dim, 0.0f);
-  MapRow(updates_.SinceSettling(step, last_step()), dim, weights, momentum);
+  CatchUpSettled(step, weights, momentum);
 }
 
-void IdleRows::CatchUpVirtual(float* weights, float* momentum) const {
+void IdleRows::CatchUpSettled(int64_t step, float* weights, float* momentum) const {
   std::fill(momentum, momentum + head_.embedding_dim, 0.0f);
-  MapRow(updates_.SinceSettling(updates_.first_step() - 1, last_step()), head_.embedding_dim, weights, momentum);
+  MapRow(updates_.SinceSettling(step, last_step()), head_.embedding_dim, weights, momentum);
 }
 
 bool IdleRows::Settle(int64_t class_id, int64_t* step, std::byte* record) const {

@@ -28,6 +28,8 @@ class IdleRows {
  public:
   explicit IdleRows(const HeadSpec& head);
 
+  static constexpr int64_t kBeforeAnyStep = -1;
+
   // False: rows stand as their records say.
   bool active() const { return active_; }
 
@@ -39,10 +41,11 @@ class IdleRows {
   // The last step that moved idle rows.
   int64_t last_step() const { return updates_.end_step() - 1; }
 
-  // A row as it stands now, of its record: whole as of `step`, or `settled` in it. `slots` may be nullptr unless active().
+  // A row as it stands now, of its record: whole as of `step`, or `settled` in it. The first value of a row has settled in kBeforeAnyStep.
+  // `slots` may be nullptr unless active().
   void Decode(int64_t class_id, int64_t step, bool settled, const std::byte* record, float* weights, float* slots) const;
   // The first value of a class's row, D weights, becomes that of now, with its D momenta. Only where active().
-  void CatchUpVirtual(float* weights, float* momentum) const;
+  void CatchUpVirtual(float* weights, float* momentum) const { CatchUpSettled(kBeforeAnyStep, weights, momentum); }
 
   // If a row's whole record is due to be settled by now: settles it in place, sets `step` and returns true. The same at any time.
   bool Settle(int64_t class_id, int64_t* step, std::byte* record) const ABSL_LOCKS_EXCLUDED(mu_);
@@ -61,6 +64,8 @@ class IdleRows {
  private:
   // The numbers of a row as its record has them become those of now. Only where active().
   void CatchUp(int64_t class_id, int64_t step, bool settled, float* weights, float* momentum) const;
+  // The same for a row that settled in `step`: its weights alone say where it stands.
+  void CatchUpSettled(int64_t step, float* weights, float* momentum) const;
 
   const HeadSpec head_;
   const RowCodec codec_;

@@ -16,13 +16,10 @@ namespace myriad {
 // step works on it; else each row is widened when it is asked for and rounded as it is changed, and no wide copy of the others exists.
 class PinnedRows : public RowEditor {
  public:
-  static constexpr int64_t kBeforeAnyStep = -1;
-
-  // The record was left so by `step`, whole or `settled`, as IdleRows::Decode() has it; one that holds the first value of a row has settled
-  // before any step.
+  // The record was left so by `step`, whole or `settled`, as IdleRows::Decode() has it.
   struct Row {
     int64_t class_id = -1;
-    int64_t step = kBeforeAnyStep;
+    int64_t step = IdleRows::kBeforeAnyStep;
     bool settled = false;
     std::byte* record = nullptr;
   };

@@ -340,7 +340,7 @@ absl::Status TieredRowStore::Pin(int64_t step, absl::Span<const int64_t> class_i
     const int64_t last_step = hot_.LastStep(pinned_[i]);
     rows_.Set(i, {class_ids[i], ColdStore::StepOf(last_step), ColdStore::IsShort(last_step), hot_.At(pinned_[i])});
   }
-  for (const uint32_t i : virtual_) rows_.Set(i, {class_ids[i], PinnedRows::kBeforeAnyStep, /*settled=*/true, hot_.At(pinned_[i])});
+  for (const uint32_t i : virtual_) rows_.Set(i, {class_ids[i], IdleRows::kBeforeAnyStep, /*settled=*/true, hot_.At(pinned_[i])});
   UpdateCounts();
   return absl::OkStatus();
 }

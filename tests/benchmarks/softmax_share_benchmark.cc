@@ -19,12 +19,12 @@
 #include <string>
 #include <vector>
 
-#include "head/float_rows.h"
 #include "head/head_spec.h"
 #include "head/partial_denominator.h"
 #include "head/sampler.h"
 #include "head/softmax_share.h"
 #include "head/virtual_rows.h"
+#include "tests/testing/float_row_editor.h"
 
 namespace myriad {
 namespace {

@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "head/float_rows.h"
+#include "head/float_row_view.h"
+#include "tests/testing/float_row_editor.h"
 
 namespace myriad {
 

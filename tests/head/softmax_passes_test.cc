@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "head/float_rows.h"
+#include "head/float_row_view.h"
 
 namespace myriad {
 namespace {

@@ -6,7 +6,6 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -15,7 +14,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "head/float_row_view.h"
 #include "head/row_optimizer.h"
+#include "tests/testing/float_row_editor.h"
 #include "tests/testing/training_oracle.h"
 
 namespace myriad {
@@ -30,36 +31,22 @@ SoftmaxShare::Options Options(int dim, bool plain = false, int64_t tile_bytes = 
   return options;
 }
 
-// Rows of a tensor, and their momenta: worked on where they are, or `lent`, each by way of memory of its reader's.
-class TensorRows : public RowEditor {
- public:
-  explicit TensorRows(const at::Tensor& weights, const at::Tensor& momentum = {}, bool lent = false)
-      : weights_(weights), momentum_(momentum), lent_(lent), dim_(weights.size(1)) {}
+std::vector<float*> Pointers(const at::Tensor& rows) {
+  std::vector<float*> pointers;
+  for (int64_t j = 0; j < rows.size(0); ++j) pointers.push_back(rows.mutable_data_ptr<float>() + j * rows.size(1));
+  return pointers;
+}
 
-  int64_t count() const override { return weights_.size(0); }
-  int64_t scratch_floats() const override { return lent_ ? 2 * dim_ : 0; }
-  void Prefetch(int64_t) const override {}
-  const float* Weights(int64_t row, float* scratch) const override {
-    const float* const weights = weights_.const_data_ptr<float>() + row * dim_;
-    return lent_ ? std::copy_n(weights, dim_, scratch) - dim_ : weights;
-  }
-  void PrefetchToChange(int64_t) const override {}
-  void Change(int64_t row, float* scratch, RowChange change) override {
-    float* const weights = weights_.mutable_data_ptr<float>() + row * dim_;
-    float* const momentum = momentum_.mutable_data_ptr<float>() + row * dim_;
-    if (!lent_) return change(weights, momentum);
-    std::copy_n(weights, dim_, scratch);
-    std::copy_n(momentum, dim_, scratch + dim_);
-    change(scratch, scratch + dim_);
-    std::copy_n(scratch, dim_, weights);
-    std::copy_n(scratch + dim_, dim_, momentum);
-  }
+void SetRows(const at::Tensor& rows, SoftmaxShare* share) {
+  const std::vector<float*> pointers = Pointers(rows);
+  share->SetRows(FloatRowView(static_cast<int>(rows.size(1)), pointers));
+}
 
- private:
-  at::Tensor weights_, momentum_;
-  const bool lent_;
-  const int64_t dim_;
-};
+void Apply(const at::Tensor& weights, const at::Tensor& momentum, SoftmaxShare* share) {
+  const std::vector<float*> weight_pointers = Pointers(weights), momentum_pointers = Pointers(momentum);
+  FloatRowEditor rows(static_cast<int>(weights.size(1)), weight_pointers, momentum_pointers);
+  share->Apply(OptimizerOptions(), 0.1, rows);
+}
 
 std::vector<int32_t> Targets(int64_t batch, int64_t rows) {
   std::vector<int32_t> targets;
@@ -78,10 +65,11 @@ Trained Train(const SoftmaxShare::Options& options, int64_t rows, int64_t batch,
   Trained trained;
   trained.weights = at::randn({rows, options.embedding_dim}) * 0.01;
   trained.momentum = at::zeros({rows, options.embedding_dim});
+  const std::vector<float*> weights = Pointers(trained.weights), momentum = Pointers(trained.momentum);
+  FloatRowEditor step_rows(options.embedding_dim, weights, momentum, lent);
   SoftmaxShare share(options);
   for (int step = 0; step < steps; ++step) {
     const at::Tensor x = at::randn({batch, options.embedding_dim});
-    TensorRows step_rows(trained.weights, trained.momentum, lent);
     share.SetRows(step_rows);
     const absl::StatusOr<Denominators> denominators = share.Forward(x, Targets(batch, rows));
     EXPECT_TRUE(denominators.ok()) << denominators.status();
@@ -121,12 +109,12 @@ TEST(SoftmaxShareTest, EarlierStepsLeaveNoTrace) {
   at::manual_seed(5);
   const at::Tensor large = at::randn({2000, 64}), small = at::randn({37, 64}), x = at::randn({9, 64});
   SoftmaxShare used(Options(64)), fresh(Options(64));
-  used.SetRows(TensorRows(large));
+  SetRows(large, &used);
   ASSERT_TRUE(used.Forward(at::randn({200, 64}) * 100, Targets(200, 2000)).ok());
   at::Tensor gradients[2], row_gradients[2];
   for (int k : {0, 1}) {
     SoftmaxShare& share = k == 0 ? used : fresh;
-    share.SetRows(TensorRows(small));
+    SetRows(small, &share);
     const absl::StatusOr<Denominators> denominators = share.Forward(x, Targets(9, 37));
     ASSERT_TRUE(denominators.ok());
     const MergedDenominators merged = *MergeShares({*denominators}, 9);
@@ -177,7 +165,7 @@ TEST(SoftmaxShareTest, RowGradientsAreTheOraclesAndWhatSgdApplies) {
     if (from_tensor) {
       share.SetRows(weights);
     } else {
-      share.SetRows(TensorRows(weights));
+      SetRows(weights, &share);
     }
     const absl::StatusOr<Denominators> denominators = share.Forward(x, targets);
     ASSERT_TRUE(denominators.ok());
@@ -189,8 +177,7 @@ TEST(SoftmaxShareTest, RowGradientsAreTheOraclesAndWhatSgdApplies) {
     EXPECT_LE((gradients.to(at::kDouble) - reference).abs().max().item<double>(), 1e-5 * reference.abs().max().item<double>());
     if (!from_tensor) continue;
     at::Tensor moved = weights.clone(), moved_momentum = momentum.clone();
-    TensorRows moving(moved, moved_momentum);
-    share.Apply(OptimizerOptions(), 0.1, moving);
+    Apply(moved, moved_momentum, &share);
     for (int64_t j = 0; j < rows; ++j) {
       UpdateRow(MakeSgdStep(OptimizerOptions(), 0.1), gradients.const_data_ptr<float>() + j * dim, dim,
                 weights.mutable_data_ptr<float>() + j * dim, momentum.mutable_data_ptr<float>() + j * dim);
@@ -205,7 +192,7 @@ TEST(SoftmaxShareTest, ForwardAloneMovesNothingAndMayRepeat) {
   const at::Tensor weights = at::randn({100, 16}), x = at::randn({8, 16});
   const at::Tensor copy = weights.clone();
   SoftmaxShare share(Options(16));
-  share.SetRows(TensorRows(weights));
+  SetRows(weights, &share);
   const absl::StatusOr<Denominators> first = share.Forward(x, Targets(8, 100)), second = share.Forward(x, Targets(8, 100));
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_EQ(first->sum_exp, second->sum_exp);
@@ -253,8 +240,7 @@ TEST(SoftmaxShareTest, CallsThatDoNotFitAreRefused) {
   EXPECT_EQ(share.Forward(x, std::vector<int32_t>{-1, 3}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(share.Forward(x, std::vector<int32_t>{-2, 0}).status().code(), absl::StatusCode::kInvalidArgument);
   ASSERT_TRUE(share.Forward(x, std::vector<int32_t>{-1, 0}).ok());
-  TensorRows moving(weights, momentum);
-  share.Apply(OptimizerOptions(), 0.1, moving);
+  Apply(weights, momentum, &share);
   EXPECT_EQ(share.Forward(x, std::vector<int32_t>{-1, 0}).status().code(), absl::StatusCode::kFailedPrecondition)
       << "the rows moved since SetRows";
 }
@@ -301,8 +287,7 @@ TEST(SoftmaxShareTest, NoRowsGiveAnEmptyShare) {
     EXPECT_EQ(share.EmbeddingGradients(merged, 3).abs().max().item<float>(), 0.0f);
     share.AccumulateRowGradients(merged, 3);
     EXPECT_EQ(share.RowGradients().numel(), 0);
-    TensorRows none(at::empty({0, 16}), at::empty({0, 16}));
-    share.Apply(OptimizerOptions(), 0.1, none);
+    Apply(at::empty({0, 16}), at::empty({0, 16}), &share);
   }
 }
 
