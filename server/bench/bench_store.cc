@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <utility>
@@ -25,6 +26,7 @@
 #include "server/store/cold_store_trace.h"
 #include "server/store/direct_write.h"
 #include "server/store/io_pool.h"
+#include "server/store/memory_division.h"
 #include "server/store/row_codec.h"
 #include "server/store/row_key.h"
 #include "server/store/write_back_queue.h"
@@ -92,6 +94,9 @@ class StoreBench {
     absl::StatusOr<std::unique_ptr<ColdStore>> store = OpenTracedColdStore(store_options_, &trace_);
     if (!store.ok()) return store.status();
     store_ = *std::move(store);
+    const absl::StatusOr<MemoryDivision> division = DivideMemory(head_, options_.rows, /*memory_bytes=*/0);
+    if (!division.ok()) return division.status();
+    queue_.emplace(store_.get(), codec_.record_bytes(), division->queue_records);
     for (const auto& step :
          {&StoreBench::Load, &StoreBench::FetchAtRandom, &StoreBench::FetchPartitions, &StoreBench::WriteBack, &StoreBench::Churn}) {
       if (options_.should_stop && options_.should_stop()) return absl::CancelledError("interrupted");
@@ -254,13 +259,12 @@ class StoreBench {
     return records;
   }
 
-  // As the queue does.
-  absl::Status WriteBatches(absl::Span<const ColdStore::Record> records) {
-    const int64_t batch = std::max<int64_t>(1, kWriteBackBatchBytes / codec_.record_bytes());
-    for (size_t begin = 0; begin < records.size(); begin += batch) {
-      if (absl::Status status = store_->Write(records.subspan(begin, batch)); !status.ok()) return status;
+  // As a head without a limit to its memory does. In the store when it returns.
+  absl::Status WriteThroughQueue(absl::Span<const ColdStore::Record> records) {
+    for (const ColdStore::Record& record : records) {
+      if (absl::Status status = queue_->Add(static_cast<RowKey>(record.key), record.step, record.bytes); !status.ok()) return status;
     }
-    return absl::OkStatus();
+    return queue_->Drain();
   }
 
   absl::Status WriteBack(Figures* figures) {
@@ -273,7 +277,7 @@ class StoreBench {
       const std::vector<ColdStore::Record> records = RecordsOf(keys, round);
       trace_.Start();
       const absl::Time start = absl::Now();
-      absl::Status status = WriteBatches(records);
+      absl::Status status = WriteThroughQueue(records);
       if (status.ok()) status = store_->Flush();
       if (!status.ok()) return status;
       measured.seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
@@ -336,7 +340,7 @@ class StoreBench {
       for (int64_t step = 0; written < rows; ++step) {
         for (const std::vector<uint64_t>& keys : pattern.next()) {
           const std::vector<ColdStore::Record> records = RecordsOf(keys, step);
-          if (absl::Status status = WriteBatches(records); !status.ok()) return status;
+          if (absl::Status status = WriteThroughQueue(records); !status.ok()) return status;
           written += static_cast<int64_t>(keys.size());
         }
         if (options_.should_stop && options_.should_stop()) return absl::CancelledError("interrupted");
@@ -363,6 +367,7 @@ class StoreBench {
   ColdStoreTrace trace_;
   ColdStore::Options store_options_;
   std::unique_ptr<ColdStore> store_;
+  std::optional<WriteBackQueue> queue_;
   std::vector<std::byte> buffer_;
 };
 

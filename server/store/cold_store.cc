@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <deque>
 #include <future>
 #include <limits>
 #include <optional>
@@ -35,6 +34,7 @@
 #include "server/store/cold_store_runs.h"
 #include "server/store/cold_store_shortener.h"
 #include "server/store/cold_write_plan.h"
+#include "server/store/fresh_tables.h"
 #include "server/store/io_pool.h"
 
 namespace myriad {
@@ -45,9 +45,8 @@ constexpr size_t kVerifyRanges = 64;
 constexpr size_t kStampsAtOnce = 4096;
 // Records of one write batch.
 constexpr size_t kBatch = 512;
-// Parts of a run on their way at a time: while one is put into the store, others are built into files.
-constexpr int64_t kChunkBytes = 16 << 20;  // Of Ingest().
-constexpr int64_t kPieceBytes = 8 << 20;   // Of Write(), at least.
+// Parts of an ingested run on their way at a time: while one is taken into the store, others are built into files.
+constexpr int64_t kChunkBytes = 16 << 20;
 constexpr int kChunks = 3;
 // How long a writer waits for news of compactions before it looks for itself.
 constexpr absl::Duration kLookAgain = absl::Milliseconds(50);
@@ -125,7 +124,7 @@ class RocksColdStore : public ColdStore {
     db_.reset(db);
     if (status = ColdStoreRuns::RemoveLeftovers(env_.get(), options_.folder); !status.ok()) return FromRocks(status, options_.folder);
     if (absl::Status size = CheckSize(); !size.ok()) return size;
-    runs_.emplace(db, rocks, &pool_, options_.folder, value_bytes_);
+    runs_.emplace(db, rocks, options_.folder, value_bytes_);
     return absl::OkStatus();
   }
 
@@ -144,7 +143,7 @@ class RocksColdStore : public ColdStore {
 
   absl::Status Write(absl::Span<const Record> records) override {
     const ColdWritePlan plan = PlanColdWrite(records, value_bytes_, options_.tuning.run_bytes, kMemtableBytes);
-    absl::Status status = WritePartitions(plan.run);
+    absl::Status status = WriteRun(plan.run, ColdStoreRuns::Kind::kPartitions);
     if (status.ok()) {
       status = plan.scattered_as_run ? WriteRun(plan.scattered, ColdStoreRuns::Kind::kScattered) : WriteToMemtables(plan.scattered);
     }
@@ -462,28 +461,6 @@ class RocksColdStore : public ColdStore {
   }
 
   // Requires: in order of keys.
-  absl::Status WritePartitions(absl::Span<const Record* const> records) {
-    std::deque<std::future<absl::Status>> under_way;
-    absl::Status status;
-    const auto await_oldest = [&] {
-      status.Update(under_way.front().get());
-      under_way.pop_front();
-    };
-    const size_t least = std::max<int64_t>(1, kPieceBytes / value_bytes_);
-    while (!records.empty() && status.ok()) {
-      size_t end = std::min(least, records.size());
-      while (end < records.size() && records[end]->key >> kRowKeyIndexBits == records[end - 1]->key >> kRowKeyIndexBits) ++end;
-      if (end == records.size() && under_way.empty()) return WriteRun(records, ColdStoreRuns::Kind::kPartitions);
-      if (under_way.size() == kChunks) await_oldest();
-      under_way.push_back(
-          std::async(std::launch::async, [this, piece = records.first(end)] { return WriteRun(piece, ColdStoreRuns::Kind::kPartitions); }));
-      records.remove_prefix(end);
-    }
-    while (!under_way.empty()) await_oldest();
-    return status;
-  }
-
-  // Requires: in order of keys.
   absl::Status WriteRun(absl::Span<const Record* const> records, ColdStoreRuns::Kind kind) {
     if (records.empty()) return absl::OkStatus();
     if (absl::Status status = AwaitCompactions(); !status.ok()) return status;
@@ -580,9 +557,11 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t memtables = kMemtables * kMemtableBytes * 5 / 4;
   // What is read at once, and its blocks one by one.
   const int64_t reads = options.io_threads * 2 * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
-  // A compaction reads its inputs ahead; it writes one table, and a run several.
+  // A compaction reads its inputs ahead and writes one table.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
-  const int64_t runs = kChunks * kChunkBytes + 8 * 2 * kTableWriteBuffer;
+  constexpr int64_t kFreshTables = 64;  // On their way into the store, of Ingest() or of the queue.
+  const int64_t runs = kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
+                       kFreshTables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;
 }
 

@@ -103,7 +103,7 @@ class ColdStore {
   static std::optional<uint64_t> KeyOf(const absl::Status& status);
 
   // Writes records over what was there. Blocks while compactions are far behind. Many at once are cheapest, of whole partitions.
-  // Requires: distinct keys, steps >= -1.
+  // Requires: keys distinct, and from those of other calls that go on; steps >= -1.
   // Errors: RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the disk), DATA_LOSS (files were found damaged). Some records may be written then,
   // none in part; the same call again is right once the cause is gone.
   virtual absl::Status Write(absl::Span<const Record> records) = 0;

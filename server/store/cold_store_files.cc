@@ -1,8 +1,11 @@
 #include "server/store/cold_store_files.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "server/store/fresh_tables.h"
 
 namespace myriad {
 namespace {
@@ -43,24 +46,37 @@ class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
   WritableFile(std::unique_ptr<FSWritableFile> target, ColdStoreTraffic* traffic, Syncs syncs)
       : FSWritableFileOwnerWrapper(std::move(target)), traffic_(traffic), syncs_(syncs) {}
 
+  // Before the first write: `tables` is to have the file's ends once it is closed.
+  void KeepEnds(const std::string& path, FreshTables* tables) {
+    path_ = path;
+    tables_ = tables;
+    ends_ = std::make_shared<TableEnds>();
+  }
+
   using FSWritableFileOwnerWrapper::Append;
   using FSWritableFileOwnerWrapper::PositionedAppend;
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
     traffic_->written_bytes += static_cast<int64_t>(data.size());
+    if (ends_ != nullptr) ends_->Put(appended_, {data.data(), data.size()});
+    appended_ += data.size();
     return MayPass(FSWritableFileOwnerWrapper::Append(data, options, debug));
   }
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* debug) override {
     traffic_->written_bytes += static_cast<int64_t>(data.size());
+    if (ends_ != nullptr) ends_->Put(offset, {data.data(), data.size()});
     return MayPass(FSWritableFileOwnerWrapper::PositionedAppend(data, offset, options, debug));
   }
   IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
+    if (ends_ != nullptr) ends_->Truncate(size);
     return MayPass(FSWritableFileOwnerWrapper::Truncate(size, options, debug));
   }
   IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
     if (owes_sync_) {
       if (IOStatus synced = Fsync(options, debug); !synced.ok()) return synced;
     }
-    return MayPass(FSWritableFileOwnerWrapper::Close(options, debug));
+    IOStatus closed = MayPass(FSWritableFileOwnerWrapper::Close(options, debug));
+    if (closed.ok() && ends_ != nullptr) tables_->Add(path_, std::move(ends_));
+    return closed;
   }
   IOStatus Flush(const IOOptions& options, IODebugContext* debug) override {
     return MayPass(FSWritableFileOwnerWrapper::Flush(options, debug));
@@ -83,15 +99,25 @@ class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
   ColdStoreTraffic* const traffic_;
   const Syncs syncs_;
   bool owes_sync_ = false;
+  std::string path_;
+  FreshTables* tables_ = nullptr;
+  std::shared_ptr<TableEnds> ends_;
+  uint64_t appended_ = 0;
 };
 
 class RandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
  public:
-  RandomAccessFile(std::unique_ptr<FSRandomAccessFile> target, ColdStoreTraffic* traffic)
-      : FSRandomAccessFileOwnerWrapper(std::move(target)), traffic_(traffic) {}
+  RandomAccessFile(std::unique_ptr<FSRandomAccessFile> target, ColdStoreTraffic* traffic, std::weak_ptr<const TableEnds> ends)
+      : FSRandomAccessFileOwnerWrapper(std::move(target)), traffic_(traffic), ends_(std::move(ends)) {}
 
   IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, Slice* result, char* scratch,
                 IODebugContext* debug) const override {
+    if (const std::shared_ptr<const TableEnds> ends = ends_.lock(); ends != nullptr) {
+      if (const std::optional<size_t> count = ends->Read(offset, size, scratch); count) {
+        *result = Slice(scratch, *count);
+        return IOStatus::OK();
+      }
+    }
     traffic_->read_bytes += static_cast<int64_t>(size);
     return MayPass(FSRandomAccessFileOwnerWrapper::Read(offset, size, options, result, scratch, debug));
   }
@@ -101,6 +127,7 @@ class RandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
 
  private:
   ColdStoreTraffic* const traffic_;
+  const std::weak_ptr<const TableEnds> ends_;
 };
 
 class Directory : public rocksdb::FSDirectoryWrapper {
@@ -127,15 +154,18 @@ class ColdStoreFiles : public rocksdb::FileSystemWrapper {
   IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSRandomAccessFile>* result,
                                IODebugContext* debug) override {
     const IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);
-    if (status.ok()) *result = std::make_unique<RandomAccessFile>(std::move(*result), traffic_);
+    if (status.ok()) *result = std::make_unique<RandomAccessFile>(std::move(*result), traffic_, fresh_tables_.Find(path));
     return MayPass(status);
   }
   IOStatus NewWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
                            IODebugContext* debug) override {
     const IOStatus status = target()->NewWritableFile(path, options, result, debug);
     const auto syncs = IsTable(path) ? WritableFile::Syncs::kOnClose : WritableFile::Syncs::kAtOnce;
-    if (status.ok()) *result = std::make_unique<WritableFile>(std::move(*result), traffic_, syncs);
-    return MayPass(status);
+    if (!status.ok()) return MayPass(status);
+    auto file = std::make_unique<WritableFile>(std::move(*result), traffic_, syncs);
+    if (FreshTables::IsFresh(path)) file->KeepEnds(path, &fresh_tables_);
+    *result = std::move(file);
+    return status;
   }
   IOStatus ReopenWritableFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSWritableFile>* result,
                               IODebugContext* debug) override {
@@ -150,12 +180,22 @@ class ColdStoreFiles : public rocksdb::FileSystemWrapper {
     if (status.ok()) *result = std::make_unique<Directory>(std::move(*result));
     return MayPass(status);
   }
+  IOStatus LinkFile(const std::string& from, const std::string& to, const IOOptions& options, IODebugContext* debug) override {
+    const IOStatus status = target()->LinkFile(from, to, options, debug);
+    if (status.ok()) fresh_tables_.Link(from, to);
+    return status;
+  }
+  IOStatus DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) override {
+    fresh_tables_.Remove(path);
+    return target()->DeleteFile(path, options, debug);
+  }
   IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options, IODebugContext* debug) override {
     return MayPass(target()->RenameFile(from, to, options, debug));
   }
 
  private:
   ColdStoreTraffic* const traffic_;
+  FreshTables fresh_tables_;
 };
 
 }  // namespace

@@ -9,12 +9,12 @@
 
 namespace myriad {
 
-// The file system as a cold store's RocksDB sees it. Two differences from `target`:
+// The file system as a cold store's RocksDB sees it. Three differences from `target`:
 // - Errors of reads and writes are ones that may pass. RocksDB takes an I/O error for final and would refuse all writes until the store is
 //   reopened, although rows that wait in memory could be written once a disk has room again; with this it tries again by itself.
-// - A table file is synced once, when it is closed. RocksDB syncs it before and after it cuts it to size, and opens those that it is given
-// to
+// - A table file is synced once, when it is closed. RocksDB syncs it before and after it cuts it to size, and opens those that it is to
 //   ingest once more to sync them: a flush of the disk each. Nobody uses a table before it is closed, and the folder is synced after that.
+// - What it reads of a table while it takes it in comes from memory (fresh_tables.h).
 //
 // It counts what goes through it into `traffic`, which outlives it.
 struct ColdStoreTraffic {

@@ -1,5 +1,10 @@
 #include "server/store/cold_store_runs.h"
 
+#include <algorithm>
+#include <exception>
+#include <iterator>
+#include <map>
+#include <new>
 #include <utility>
 
 #include <rocksdb/sst_file_writer.h>
@@ -8,11 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "server/store/cold_record.h"
 #include "server/store/cold_store_options.h"
+#include "server/store/fresh_tables.h"
 
 namespace myriad {
 namespace {
-
-constexpr char kFilePrefix[] = "run-";
 
 // Where a run is cut into files, as compactions cut theirs: the first record of each, and the end.
 std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes, bool by_partition) {
@@ -31,18 +35,18 @@ std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes, b
 
 }  // namespace
 
-ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, IoPool* pool, const std::string& folder, int64_t value_bytes)
-    : db_(db), options_(options), pool_(pool), value_bytes_(value_bytes) {
+ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, const std::string& folder, int64_t value_bytes)
+    : db_(db), options_(options), builders_(kBuilders), value_bytes_(value_bytes) {
   std::string session;
   db->GetDbSessionId(session).PermitUncheckedError();  // Never fails.
-  prefix_ = absl::StrCat(folder, "/", kFilePrefix, session, "-");
+  prefix_ = absl::StrCat(folder, "/", FreshTables::kPrefix, session, "-");
 }
 
 rocksdb::Status ColdStoreRuns::RemoveLeftovers(rocksdb::Env* env, const std::string& folder) {
   std::vector<std::string> names;
   rocksdb::Status status = env->GetChildren(folder, &names);
   for (const std::string& name : names) {
-    if (status.ok() && absl::StartsWith(name, kFilePrefix)) status = env->DeleteFile(absl::StrCat(folder, "/", name));
+    if (status.ok() && absl::StartsWith(name, FreshTables::kPrefix)) status = env->DeleteFile(absl::StrCat(folder, "/", name));
   }
   return status;
 }
@@ -68,25 +72,87 @@ rocksdb::Status ColdStoreRuns::Build(absl::Span<const uint64_t> keys, int64_t be
 rocksdb::Status ColdStoreRuns::Add(absl::Span<const uint64_t> keys, Kind kind, ValueOf value_of) {
   if (keys.empty()) return rocksdb::Status::OK();
   const std::vector<int64_t> cuts = Cut(keys, value_bytes_, kind != Kind::kScattered);
-  const int64_t files = static_cast<int64_t>(cuts.size()) - 1;
-  std::vector<std::string> paths(files);
-  std::vector<rocksdb::Status> statuses(files);
-  for (std::string& path : paths) path = absl::StrCat(prefix_, next_file_++, ".sst");
-  pool_->Run(files, [&](int64_t file) { statuses[file] = Build(keys, cuts[file], cuts[file + 1], kind, paths[file], value_of); });
+  std::vector<File> files(cuts.size() - 1);
+  for (size_t i = 0; i < files.size(); ++i) {
+    files[i] = {absl::StrCat(prefix_, next_file_++, ".sst"), keys[cuts[i]], keys[cuts[i + 1] - 1]};
+  }
+  std::vector<rocksdb::Status> statuses(files.size());
+  builders_.Run(files.size(), [&](int64_t i) { statuses[i] = Build(keys, cuts[i], cuts[i + 1], kind, files[i].path, value_of); });
   rocksdb::Status status;
   for (const rocksdb::Status& built : statuses) {
     if (status.ok()) status = built;
   }
-  if (status.ok()) {
+  if (status.ok()) status = TakeIn(files);
+  if (!status.ok()) {
+    for (const File& file : files) options_.env->DeleteFile(file.path).PermitUncheckedError();
+  }
+  return status;
+}
+
+rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& files) {
+  Arrival arrival;
+  arrival.files = &files;
+  absl::MutexLock lock(&mu_);
+  arrivals_.push_back(&arrival);
+  const auto may_go_on = [this, &arrival] {
+    mu_.AssertHeld();
+    return arrival.settled || !taking_in_;
+  };
+  while (true) {
+    mu_.Await(absl::Condition(&may_go_on));
+    if (arrival.settled) return arrival.status;
+    std::vector<Arrival*> group;
+    try {
+      group = NextGroup();
+    } catch (const std::bad_alloc&) {
+      arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), &arrival));
+      return rocksdb::Status::MemoryLimit("for the list of what is taken in");
+    }
+    taking_in_ = true;
+    mu_.Unlock();
+    const rocksdb::Status status = IngestGroup(group);
+    mu_.Lock();
+    taking_in_ = false;
+    for (Arrival* one : group) {
+      one->status = status;
+      one->settled = true;
+    }
+  }
+}
+
+std::vector<ColdStoreRuns::Arrival*> ColdStoreRuns::NextGroup() {
+  std::vector<Arrival*> group;
+  std::map<uint64_t, uint64_t> spans;  // Last keys of the group's files, by the first.
+  const auto is_apart = [&](const File& file) {
+    const auto behind = spans.upper_bound(file.last_key);
+    return behind == spans.begin() || std::prev(behind)->second < file.first_key;
+  };
+  std::deque<Arrival*> others;
+  for (Arrival* arrival : arrivals_) {
+    if (std::all_of(arrival->files->begin(), arrival->files->end(), is_apart)) {
+      group.push_back(arrival);
+      for (const File& file : *arrival->files) spans[file.first_key] = file.last_key;
+    } else {
+      others.push_back(arrival);
+    }
+  }
+  arrivals_ = std::move(others);
+  return group;
+}
+
+rocksdb::Status ColdStoreRuns::IngestGroup(absl::Span<Arrival* const> group) const {
+  try {
+    std::vector<std::string> paths;
+    for (const Arrival* arrival : group) {
+      for (const File& file : *arrival->files) paths.push_back(file.path);
+    }
     rocksdb::IngestExternalFileOptions ingest;
     ingest.move_files = true;
     ingest.write_global_seqno = false;
-    status = db_->IngestExternalFile(paths, ingest);
+    return db_->IngestExternalFile(paths, ingest);
+  } catch (const std::exception& error) {  // Others wait for the answer.
+    return rocksdb::Status::MemoryLimit("taking in tables", error.what());
   }
-  if (!status.ok()) {
-    for (const std::string& path : paths) options_.env->DeleteFile(path).PermitUncheckedError();
-  }
-  return status;
 }
 
 }  // namespace myriad

@@ -1,6 +1,8 @@
 #include "server/store/cold_store_trace.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <rocksdb/file_system.h>
 
@@ -64,6 +66,10 @@ class TracedFiles : public rocksdb::FileSystemWrapper {
   explicit TracedFiles(ColdStoreTrace* trace) : FileSystemWrapper(rocksdb::FileSystem::Default()), trace_(trace) {}
   static const char* kClassName() { return "MyriadTracedFiles"; }
   const char* Name() const override { return kClassName(); }
+
+  // As ColdStoreFiles has it: what is measured asks the system no more than what is used.
+  rocksdb::Status RegisterDbPaths(const std::vector<std::string>& paths) override { return target()->RegisterDbPaths(paths); }
+  rocksdb::Status UnregisterDbPaths(const std::vector<std::string>& paths) override { return target()->UnregisterDbPaths(paths); }
 
   IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options, std::unique_ptr<FSRandomAccessFile>* result,
                                IODebugContext* debug) override {

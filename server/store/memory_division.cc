@@ -7,13 +7,14 @@
 #include "server/store/hot_rows.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
+#include "server/store/write_back_queue.h"
 
 namespace myriad {
 namespace {
 
-// The queue takes a part of memory that keeps the writing thread busy between two steps, and no more than two memtables hold.
-constexpr int64_t kQueuePart = 32;
-constexpr int64_t kMaxQueueBytes = int64_t{64} << 20;
+// The queue takes a part of memory, and no more than its writers have in hand with as much again for one of them.
+constexpr int64_t kQueuePart = 16;
+constexpr int64_t kMaxQueueBytes = (WriteBackQueue::kWriters + 1) * WriteBackQueue::kBatchBytes;
 // A slot, and the key's entry in the queue's table.
 constexpr int64_t kBytesBesideQueued = 80;
 // Rows without which no step is worth starting.
@@ -35,7 +36,8 @@ absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_
   division.rows_bytes = memory_bytes - division.fixed_bytes;
   const int64_t least_rows_bytes = kLeastRows * (record_bytes + HotRows::kBytesBesideRecord);
   if (division.rows_bytes < least_rows_bytes) {
-    const int64_t least = (kept_track + least_rows_bytes + kLeastRows * queued_bytes) * kQueuePart / (kQueuePart - 1);
+    const int64_t beside_queue = kept_track + least_rows_bytes;
+    const int64_t least = beside_queue + std::max(kLeastRows * queued_bytes, std::min(beside_queue / (kQueuePart - 1), kMaxQueueBytes));
     return absl::ResourceExhaustedError(absl::StrCat("head '", head.name, "': --memory leaves ", memory_bytes >> 20, " MiB for its ",
                                                      shard_classes, " classes here, and what keeps track of them on disk alone takes ",
                                                      division.fixed_bytes >> 20, " MiB; give at least ", (least >> 20) + 1, " MiB"));

@@ -22,13 +22,14 @@ WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t ca
       record_bytes_(record_bytes),
       capacity_(capacity),
       gather_(gather),
-      batch_records_(std::max<int64_t>(1, std::min(kWriteBackBatchBytes / record_bytes, capacity / 2))),
+      batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / record_bytes, capacity / (kWriters + 1)))),
       bytes_(new std::byte[record_bytes * capacity]),
       slots_(capacity) {
   free_.reserve(capacity);
   for (int64_t slot = capacity - 1; slot >= 0; --slot) free_.push_back(static_cast<uint32_t>(slot));
   newest_.reserve(capacity);
-  thread_ = std::thread([this] { Run(); });
+  writers_.reserve(kWriters);
+  for (int i = 0; i < kWriters; ++i) writers_.emplace_back([this] { Run(); });
 }
 
 WriteBackQueue::~WriteBackQueue() {
@@ -36,35 +37,39 @@ WriteBackQueue::~WriteBackQueue() {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
   }
-  thread_.join();
+  for (std::thread& writer : writers_) writer.join();
 }
 
 absl::Status WriteBackQueue::Add(RowKey key, int64_t step, const std::byte* bytes) {
   absl::MutexLock lock(&mu_);
-  if (!HasRoom()) {
-    const absl::Time start = absl::Now();
-    AwaitUnlessItFails(&WriteBackQueue::HasRoom);
-    wait_seconds_ += absl::ToDoubleSeconds(absl::Now() - start);
-  }
-  if (free_.empty()) return failed_;
-  Put(key, step, bytes);
-  return absl::OkStatus();
+  if (Put(key, step, bytes)) return absl::OkStatus();
+  const absl::Time start = absl::Now();
+  AwaitUnlessItFails(&WriteBackQueue::HasRoom);
+  wait_seconds_ += absl::ToDoubleSeconds(absl::Now() - start);
+  return Put(key, step, bytes) ? absl::OkStatus() : failed_;
 }
 
 bool WriteBackQueue::TryAdd(RowKey key, int64_t step, const std::byte* bytes) {
   absl::MutexLock lock(&mu_);
-  if (free_.empty()) return false;
-  Put(key, step, bytes);
-  return true;
+  return Put(key, step, bytes);
 }
 
-void WriteBackQueue::Put(RowKey key, int64_t step, const std::byte* bytes) {
-  const uint32_t slot = free_.back();
-  free_.pop_back();
+bool WriteBackQueue::Put(RowKey key, int64_t step, const std::byte* bytes) {
+  const auto found = newest_.find(key);
+  const bool older_is_in_hand = found != newest_.end() && slots_[found->second].in_hand;
+  uint32_t slot = 0;
+  if (found != newest_.end() && !older_is_in_hand) {
+    slot = found->second;
+  } else {
+    if (free_.empty()) return false;
+    slot = free_.back();
+    free_.pop_back();
+    newest_[key] = slot;
+    if (!older_is_in_hand) waiting_.push_back(slot);
+  }
   slots_[slot] = {key, step};
   std::memcpy(BytesOf(slot), bytes, record_bytes_);
-  waiting_.push_back(slot);
-  newest_[key] = slot;
+  return true;
 }
 
 bool WriteBackQueue::Find(RowKey key, std::byte* bytes, int64_t* step) const {
@@ -89,7 +94,7 @@ void WriteBackQueue::AwaitUnlessItFails(bool (WriteBackQueue::*done)() const) {
   hurry_ = true;
   const auto over = [this, done, begun = begun_] {
     mu_.AssertHeld();
-    return (this->*done)() || (ended_ > begun && !failed_.ok());
+    return (this->*done)() || failure_ > begun;
   };
   mu_.Await(absl::Condition(&over));
 }
@@ -102,31 +107,40 @@ WriteBackQueue::Statistics WriteBackQueue::statistics() const {
 void WriteBackQueue::Run() {
   std::vector<uint32_t> batch;
   std::vector<ColdStore::Record> records;
-  while (true) {
-    {
-      absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(this, &WriteBackQueue::HasWork));
-      mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::HasBatch), gather_);
-      if (stopping_) return;
-      batch.assign(waiting_.begin(), waiting_.begin() + std::min<size_t>(batch_records_, waiting_.size()));
-      waiting_.erase(waiting_.begin(), waiting_.begin() + batch.size());
-      records.clear();
-      for (const uint32_t slot : batch) {
-        // An older one of the same key needs no write of its own.
-        if (newest_.at(slots_[slot].key) == slot)
-          records.push_back({static_cast<uint64_t>(slots_[slot].key), slots_[slot].step, BytesOf(slot)});
-      }
-      writing_ = static_cast<int64_t>(batch.size());
-    }
+  while (Take(&batch, &records)) {
     std::sort(records.begin(), records.end(), [](const ColdStore::Record& a, const ColdStore::Record& b) { return a.key < b.key; });
     if (!WriteAll(records)) return;
-    absl::MutexLock lock(&mu_);
-    writing_ = 0;
-    for (const uint32_t slot : batch) {
-      const auto newest = newest_.find(slots_[slot].key);
-      if (newest != newest_.end() && newest->second == slot) newest_.erase(newest);
-      free_.push_back(slot);
+    Release(batch);
+  }
+}
+
+bool WriteBackQueue::Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Record>* records) {
+  absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(this, &WriteBackQueue::MayGather));
+  gathering_ = true;
+  mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::HasBatch), gather_);
+  gathering_ = false;
+  if (stopping_) return false;
+  batch->assign(waiting_.begin(), waiting_.begin() + std::min<size_t>(batch_records_, waiting_.size()));
+  waiting_.erase(waiting_.begin(), waiting_.begin() + batch->size());
+  records->clear();
+  for (const uint32_t slot : *batch) {
+    slots_[slot].in_hand = true;
+    records->push_back({static_cast<uint64_t>(slots_[slot].key), slots_[slot].step, BytesOf(slot)});
+  }
+  return true;
+}
+
+void WriteBackQueue::Release(absl::Span<const uint32_t> batch) {
+  absl::MutexLock lock(&mu_);
+  for (const uint32_t slot : batch) {
+    const auto newest = newest_.find(slots_[slot].key);
+    if (newest->second == slot) {
+      newest_.erase(newest);
+    } else {
+      waiting_.push_back(newest->second);
     }
+    free_.push_back(slot);
   }
 }
 
@@ -140,16 +154,19 @@ absl::Status WriteBackQueue::TryToWrite(absl::Span<const ColdStore::Record> reco
 
 bool WriteBackQueue::WriteAll(absl::Span<const ColdStore::Record> records) {
   while (true) {
+    int64_t number = 0;
     {
       absl::MutexLock lock(&mu_);
-      ++begun_;
+      number = ++begun_;
       hurry_ = false;
     }
     const absl::Status status = TryToWrite(records);
-    absl::MutexLock lock(&mu_);
-    failed_ = status;
-    ended_ = begun_;
     if (status.ok()) return true;
+    absl::MutexLock lock(&mu_);
+    if (number > failure_) {
+      failure_ = number;
+      failed_ = status;
+    }
     mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::MustNotRest), kRetryPause);
     if (stopping_) return false;
   }

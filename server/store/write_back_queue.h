@@ -19,23 +19,24 @@
 
 namespace myriad {
 
-// Of one ColdStore::Write(), at most: whole partitions are written as one sorted run.
-constexpr int64_t kWriteBackBatchBytes = 32 << 20;
-
-// Changed rows on their way from the slab to the disk: a thread of its own writes them in batches sorted by key. A row is here until the
-// cold store has it, so between the slab, the queue and the disk a row that exists is always found. What the disk refuses stays here and is
-// tried again until it is taken. Thread-safe.
+// Changed rows on their way from the slab to the disk: threads of its own write them in batches sorted by key, several at a time, so that
+// some are built into files while others are taken into the store. A row is here until the cold store has it, so between the slab, the
+// queue and the disk a row that exists is always found. What the disk refuses stays here and is tried again until it is taken. Thread-safe.
 class WriteBackQueue {
  public:
+  // Batches on their way at a time, and the most bytes of one: whole partitions are written as one sorted run.
+  static constexpr int kWriters = 3;
+  static constexpr int64_t kBatchBytes = 32 << 20;
+
   // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
   // is one run on the disk if it is written whole. Requires: capacity >= 1.
   WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity, absl::Duration gather = absl::Milliseconds(100));
-  // Stops after the write in hand; what is still queued is gone unless Drain() was called.
+  // Stops after the writes in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
   WriteBackQueue(const WriteBackQueue&) = delete;
   WriteBackQueue& operator=(const WriteBackQueue&) = delete;
 
-  // Copies a record; waits while the queue is full. A record of the same key that is still queued is older and gives way.
+  // Copies a record; waits while the queue is full. A record of the same key that still waits is older and gives way.
   // Errors: what the disk answers to a write that begins meanwhile, those of ColdStore::Write(): the record is not taken.
   absl::Status Add(RowKey key, int64_t step, const std::byte* bytes);
   // The same without waiting: false if the queue is full.
@@ -57,46 +58,53 @@ class WriteBackQueue {
   struct Slot {
     RowKey key = 0;
     int64_t step = 0;
+    bool in_hand = false;  // Of a writer: its bytes stay as they are.
   };
   std::byte* BytesOf(uint32_t slot) const { return bytes_.get() + slot * record_bytes_; }
+  // Of each writer.
   void Run();
+  // The next batch, whose slots are in hand from then on; false if the queue stops.
+  bool Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Record>* records) ABSL_LOCKS_EXCLUDED(mu_);
+  void Release(absl::Span<const uint32_t> batch) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits until `done`, or a write that begins from now on fails.
   void AwaitUnlessItFails(bool (WriteBackQueue::*done)() const) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Put(RowKey key, int64_t step, const std::byte* bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False if there is no room.
+  bool Put(RowKey key, int64_t step, const std::byte* bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status TryToWrite(absl::Span<const ColdStore::Record> records);
   // Writes the records until the disk takes them; false if the queue stops first.
   bool WriteAll(absl::Span<const ColdStore::Record> records) ABSL_LOCKS_EXCLUDED(mu_);
   bool MustNotRest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || hurry_; }
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty(); }
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !waiting_.empty() || stopping_; }
+  bool MayGather() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || (!gathering_ && !waiting_.empty()); }
   // As much as is written at a time, or somebody waits for it.
   bool HasBatch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return static_cast<int64_t>(waiting_.size()) >= batch_records_ || draining_ > 0 || stopping_;
   }
-  bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return waiting_.empty() && writing_ == 0; }
+  bool IsIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return static_cast<int64_t>(free_.size()) == capacity_; }
 
   ColdStore* const cold_;
   const int64_t record_bytes_;
   const int64_t capacity_;
   const absl::Duration gather_;
-  const int64_t batch_records_;               // Half of the queue, at most, is for what is added meanwhile.
+  const int64_t batch_records_;               // A writer's part of the queue at most; one part is for what is added meanwhile.
   const std::unique_ptr<std::byte[]> bytes_;  // Of slot i at i * record_bytes.
 
   mutable absl::Mutex mu_;
   std::vector<Slot> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<uint32_t> free_ ABSL_GUARDED_BY(mu_);
-  std::deque<uint32_t> waiting_ ABSL_GUARDED_BY(mu_);                  // In the order of Add().
+  // Slots that no writer has, in the order of Add(), but for those whose key has one in hand: they come here once that is written.
+  std::deque<uint32_t> waiting_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<RowKey, uint32_t> newest_ ABSL_GUARDED_BY(mu_);  // The slot of a key's newest record.
-  int64_t writing_ ABSL_GUARDED_BY(mu_) = 0;                           // Records in the thread's hands.
+  bool gathering_ ABSL_GUARDED_BY(mu_) = false;                        // A writer waits for its batch to fill; one at a time.
   int draining_ ABSL_GUARDED_BY(mu_) = 0;                              // Callers of Drain().
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool hurry_ ABSL_GUARDED_BY(mu_) = false;  // The next try is not to wait.
-  // Numbers of the last write that has begun, and has ended.
-  int64_t begun_ ABSL_GUARDED_BY(mu_) = 0;
-  int64_t ended_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status failed_ ABSL_GUARDED_BY(mu_);  // What the last write of the batch in hand came to; OK once it is written.
+  int64_t begun_ ABSL_GUARDED_BY(mu_) = 0;   // Writes, each try of them, that have begun: the number of the last one.
+  // The last one that failed, and with what.
+  int64_t failure_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status failed_ ABSL_GUARDED_BY(mu_);
   double wait_seconds_ ABSL_GUARDED_BY(mu_) = 0.0;
-  std::thread thread_;
+  std::vector<std::thread> writers_;
 };
 
 }  // namespace myriad

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -136,6 +137,37 @@ TEST(ColdStoreTest, IsAMapHoweverItIsWritten) {
     ASSERT_EQ(stamps.size(), model.records.size());
     for (const auto& [key, record] : model.records) EXPECT_EQ(stamps.at(key), record.first);
     EXPECT_LE(store->statistics().memory_bytes, ColdStore::MemoryBytes(static_cast<int64_t>(stamps.size()), options));
+  }
+}
+
+// Runs whose files span each other's keys, and rows from anywhere beside them.
+TEST(ColdStoreTest, WritesAtTheSameTimeLeaveAllThatTheyWrote) {
+  const TempDir dir;
+  const std::unique_ptr<ColdStore> store = MustOpen(dir.path() + "/cold");
+  ASSERT_NE(store, nullptr);
+  constexpr int kThreads = 6;
+  Model models[kThreads];
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int64_t step = 0; step < 8; ++step) {
+        // Of partitions t, t + 6 and so on: a file of two of them lies over those of all others.
+        std::vector<uint64_t> keys;
+        for (uint64_t partition = t; partition < 24; partition += kThreads) {
+          const uint64_t rows = (partition + step) % 3 == 0 ? 3 : 1500;
+          for (uint64_t i = 0; i < rows; ++i) keys.push_back(partition << kRowKeyIndexBits | (i + step * 100));
+        }
+        models[t].Put(store.get(), keys, step);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Model all;
+  for (const Model& model : models) all.records.insert(model.records.begin(), model.records.end());
+  all.Check(store.get());
+  ASSERT_TRUE(store->Flush().ok());
+  for (const auto& file : std::filesystem::directory_iterator(dir.path() + "/cold")) {
+    EXPECT_EQ(file.path().filename().string().find("run-"), std::string::npos) << "left behind: " << file.path();
   }
 }
 

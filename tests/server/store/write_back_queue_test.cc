@@ -1,6 +1,9 @@
 #include "server/store/write_back_queue.h"
 
 #include <map>
+#include <random>
+#include <set>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -19,13 +22,10 @@ class FakeCold : public ColdStore {
   absl::Status Write(absl::Span<const Record> records) override {
     absl::MutexLock lock(&mu_);
     ++arrived_;
-    mu_.Await(absl::Condition(&open_));
-    if (!fail_with_.ok()) return fail_with_;
-    for (const Record& record : records) {
-      EXPECT_LE(steps_[record.key], record.step) << "an older record over a newer one";
-      steps_[record.key] = record.step;
-    }
-    return absl::OkStatus();
+    for (const Record& record : records) EXPECT_TRUE(being_written_.insert(record.key).second) << "two writes of a key at a time";
+    const absl::Status status = WriteOpen(records);
+    for (const Record& record : records) being_written_.erase(record.key);
+    return status;
   }
   absl::Status Ingest(const std::function<bool(Record*)>&) override { return absl::UnimplementedError("not asked for"); }
   absl::Status Scan(uint64_t, uint64_t, const std::function<absl::Status(const Record&)>&) override {
@@ -47,6 +47,10 @@ class FakeCold : public ColdStore {
     absl::MutexLock lock(&mu_);
     fail_with_ = status;
   }
+  void FailEvery(int writes) {
+    absl::MutexLock lock(&mu_);
+    fail_every_ = writes;
+  }
   void WaitForAWrite() {
     absl::MutexLock lock(&mu_);
     mu_.Await(absl::Condition(
@@ -62,9 +66,24 @@ class FakeCold : public ColdStore {
   }
 
  private:
+  absl::Status WriteOpen(absl::Span<const Record> records) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    mu_.Await(absl::Condition(&open_));
+    mu_.AwaitWithTimeout(absl::Condition(&never_), absl::Microseconds(300));
+    if (!fail_with_.ok()) return fail_with_;
+    if (fail_every_ > 0 && arrived_ % fail_every_ == 0) return absl::UnavailableError("now and then");
+    for (const Record& record : records) {
+      EXPECT_LE(steps_[record.key], record.step) << "an older record over a newer one";
+      steps_[record.key] = record.step;
+    }
+    return absl::OkStatus();
+  }
+
   absl::Mutex mu_;
   bool open_ = true;
+  bool never_ = false;
   int arrived_ = 0;
+  int fail_every_ = 0;
+  std::set<uint64_t> being_written_;
   absl::Status fail_with_;
   std::map<uint64_t, int64_t> steps_;
 };
@@ -105,10 +124,59 @@ TEST(WriteBackQueueTest, TheNewestOfManyIsWhatRemains) {
   for (const auto& [key, step] : steps) EXPECT_EQ(step, 4999 - (4999 - static_cast<int64_t>(key)) % 37);
 }
 
+// A record that still waits is written over where it lies, also in a queue that is full.
+TEST(WriteBackQueueTest, ARecordThatWaitsGivesWayToANewerOne) {
+  FakeCold cold;
+  WriteBackQueue queue(&cold, kBytes, 8, absl::InfiniteDuration());
+  ASSERT_TRUE(queue.Add(1, 1, Bytes(1).data()).ok());
+  for (int64_t step = 2; step < 50; ++step) ASSERT_TRUE(queue.TryAdd(1, step, Bytes(step).data()));
+  EXPECT_EQ(queue.statistics().queued, 1);
+  ASSERT_TRUE(queue.Drain().ok());
+  EXPECT_EQ(cold.writes(), 1);
+  EXPECT_EQ(cold.steps(), (std::map<uint64_t, int64_t>{{1, 49}}));
+}
+
+// Several rows' owners, a disk that fails now and then, keys that come back while they are being written.
+TEST(WriteBackQueueTest, WritesAtTheSameTimeKeepTheNewestOfEachKey) {
+  for (const int64_t capacity : {1, 3, 16, 200}) {
+    FakeCold cold;
+    cold.FailEvery(5);
+    WriteBackQueue queue(&cold, kBytes, capacity, absl::Microseconds(100));
+    constexpr int64_t kOwners = 3;
+    constexpr int64_t kKeys = 20;  // Of each.
+    std::vector<std::thread> owners;
+    std::map<uint64_t, int64_t> newest[kOwners];
+    for (int64_t owner = 0; owner < kOwners; ++owner) {
+      owners.emplace_back([&, owner] {
+        std::mt19937_64 random(owner);
+        std::vector<std::byte> bytes(kBytes);
+        for (int64_t step = 1; step <= 600; ++step) {
+          const int64_t key = owner * kKeys + static_cast<int64_t>(random() % kKeys);
+          while (!queue.Add(key, step, Bytes(step).data()).ok()) continue;  // Told of a try that failed: it is made again.
+          newest[owner][key] = step;
+          int64_t found = 0;
+          const int64_t other = owner * kKeys + static_cast<int64_t>(random() % kKeys);
+          if (queue.Find(other, bytes.data(), &found)) {
+            EXPECT_EQ(found, newest[owner][other]);
+            EXPECT_EQ(bytes, Bytes(found));
+          }
+        }
+      });
+    }
+    for (std::thread& owner : owners) owner.join();
+    cold.FailEvery(0);
+    while (!queue.Drain().ok()) continue;
+    std::map<uint64_t, int64_t> all;
+    for (const auto& of_owner : newest) all.insert(of_owner.begin(), of_owner.end());
+    EXPECT_EQ(cold.steps(), all) << "capacity " << capacity;
+    EXPECT_EQ(queue.statistics().queued, 0);
+  }
+}
+
 // What comes row by row is one write, if nobody waits for it before.
 TEST(WriteBackQueueTest, ABatchWaitsUntilItIsWorthAWrite) {
   FakeCold cold;
-  WriteBackQueue queue(&cold, kBytes, 100, absl::InfiniteDuration());
+  WriteBackQueue queue(&cold, kBytes, 200, absl::InfiniteDuration());
   for (int64_t key = 0; key < 50; ++key) ASSERT_TRUE(queue.Add(key, 0, Bytes(0).data()).ok());
   cold.WaitForAWrite();
   ASSERT_TRUE(queue.Drain().ok());
