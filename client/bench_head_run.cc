@@ -353,6 +353,7 @@ HeadClient::Options BenchHeadClientOptions(const BenchHeadOptions& options, cons
   }
   client.training.placement = options.placement;
   client.shard_addresses = addresses;
+  client.labels_per_step = options.batch;
   return client;
 }
 

@@ -111,6 +111,7 @@ class HeadClientImpl : public HeadClient {
       request.set_shard_index(static_cast<int32_t>(k));
       for (const std::string& address : options_.shard_addresses) request.add_shard_addresses(address);
       request.set_rank_count(options_.rank_count);
+      request.set_labels_per_step(options_.labels_per_step);
       request.set_step_deadline_ms(absl::ToInt64Milliseconds(options_.step_deadline));
       request.set_shard_wait_ms(absl::ToInt64Milliseconds(options_.shard_wait));
       if (expected_step.has_value()) request.set_expected_step(*expected_step);

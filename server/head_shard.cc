@@ -20,7 +20,7 @@
 namespace myriad {
 namespace {
 
-// Positives of a batch for which a pool leaves room. How many will come is not known when a head is opened.
+// Positives for which a pool leaves room, where a run does not say how many a step has.
 constexpr int64_t kRoomForPositives = 1024;
 // What a bulk load is compared with.
 constexpr int64_t kDirectWriteBytes = int64_t{1} << 30;
@@ -114,18 +114,21 @@ int64_t HeadShard::DrawnRows(const TrainingSpec& training) const {
   return 0;
 }
 
-RowStore::StepRows HeadShard::RowsOfStep(const TrainingSpec& training) const {
+RowStore::StepRows HeadShard::RowsOfStep(const SessionOptions& run) const {
+  const TrainingSpec& training = run.training;
   const std::shared_ptr<const Shape> shape = this->shape();
   const int64_t all = shape->partitions.ShardSize(options_.shard_index, options_.shard_count);
-  // A step has positives beside what it draws, at least one; how many is not known when a head is opened, and a step with more than fit is
-  // refused by itself. Of ALL_SAMPLE they are drawn like others or not at all.
-  const int64_t positives = training.sampler.kind == SamplerOptions::Kind::kAllSample ? 0 : 1;
+  // A step has positives beside what it draws, of which all may be of this shard. At least one, where a run does not say how many: a step
+  // with more than fit is refused by itself. Of ALL_SAMPLE they are drawn like others or not at all.
+  const bool has_positives = training.sampler.kind != SamplerOptions::Kind::kAllSample;
+  const int64_t positives = has_positives ? std::min(all, std::max<int64_t>(1, run.labels_per_step)) : 0;
   RowStore::StepRows rows;
   rows.count = std::min(all, DrawnRows(training) + positives);
   rows.resident = rows.count;
   if (HasPool(training.sampler.kind)) {
     const auto [first, last] = shape->partitions.ShardRange(options_.shard_index, options_.shard_count);
-    rows.resident = std::min(all, PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + kRoomForPositives);
+    const int64_t beside = run.labels_per_step > 0 ? positives : kRoomForPositives;
+    rows.resident = std::min(all, PoolRotation(shape->partitions, training.sampler).MostResidentRows(first, last) + beside);
   }
   return rows;
 }
@@ -135,10 +138,11 @@ int64_t HeadShard::CopyBytes(const TrainingSpec& training) const {
   return int64_t{4} * options_.head.embedding_dim * copies * DrawnRows(training);
 }
 
-absl::Status HeadShard::CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended) const {
+absl::Status HeadShard::CheckStepFits(const SessionOptions& run, const TrainingSpec* ended) const {
+  const TrainingSpec& training = run.training;
   // Positives come on top; the step that has them asks for their memory.
   const int64_t rows = DrawnRows(training);
-  if (absl::Status status = store_->CheckRowsFit(RowsOfStep(training)); !status.ok()) return status;
+  if (absl::Status status = store_->CheckRowsFit(RowsOfStep(run)); !status.ok()) return status;
   const int64_t new_rows = std::min(rows, shape()->partitions.ShardSize(options_.shard_index, options_.shard_count) - store_->row_count());
   return store_->CheckMemory(
       CopyBytes(training) - (ended != nullptr ? CopyBytes(*ended) : 0) + store_->BytesOfNewRows(new_rows),
@@ -156,7 +160,7 @@ absl::Status HeadShard::CheckFitsMemory(int64_t memory_bytes) const {
     absl::MutexLock lock(&mu_);
     session = session_;
   }
-  return session == nullptr ? absl::OkStatus() : store_->CheckRowsFit(RowsOfStep(session->options().training), division->rows_bytes);
+  return session == nullptr ? absl::OkStatus() : store_->CheckRowsFit(RowsOfStep(session->options()), division->rows_bytes);
 }
 
 absl::Status HeadShard::CheckExpectedStepLocked(const SessionOptions& options) const {
@@ -210,7 +214,7 @@ absl::Status HeadShard::CheckMayOpen(const SessionOptions& options) const {
                   mixed_steps_->oldest, " to ", mixed_steps_->newest,
                   " left them; go back to a save with --resume, or train on from them with --accept-mixed-steps");
   }
-  return CheckStepFits(options.training, session_ != nullptr ? &session_->options().training : nullptr);
+  return CheckStepFits(options, session_ != nullptr ? &session_->options().training : nullptr);
 }
 
 void HeadShard::Open(SessionOptions options, OpenDone done) {

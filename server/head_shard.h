@@ -85,7 +85,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
 
   // RESOURCE_EXHAUSTED naming the numbers if a step of such a run would not fit the memory that there is now, with what a run that it
   // ends would set free.
-  absl::Status CheckStepFits(const TrainingSpec& training, const TrainingSpec* ended = nullptr) const;
+  absl::Status CheckStepFits(const SessionOptions& run, const TrainingSpec* ended = nullptr) const;
   // RESOURCE_EXHAUSTED, saying what is wanting, if with so much memory for all that the rows take the head, or a step of the run that it
   // is open for, would not do. OK without a folder.
   absl::Status CheckFitsMemory(int64_t memory_bytes) const ABSL_LOCKS_EXCLUDED(mu_);
@@ -179,7 +179,7 @@ class HeadShard : public std::enable_shared_from_this<HeadShard> {
   // The rows of a step without the positives on top.
   int64_t DrawnRows(const TrainingSpec& training) const;
   // With positives: a pool keeps the rows of its partitions in memory beside them, at its worst step.
-  RowStore::StepRows RowsOfStep(const TrainingSpec& training) const;
+  RowStore::StepRows RowsOfStep(const SessionOptions& run) const;
   int64_t CopyBytes(const TrainingSpec& training) const;
   absl::StatusOr<Rows> ReadNow(std::vector<int64_t> class_ids, bool with_slots);
   absl::Status CheckExpectedStepLocked(const SessionOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -17,6 +17,7 @@ absl::Status CheckSame(const SessionOptions& open, const SessionOptions& asked) 
   if (open.class_count != asked.class_count) return differ("class_count", open.class_count, asked.class_count);
   if (open.shard_index != asked.shard_index) return differ("shard_index", open.shard_index, asked.shard_index);
   if (open.rank_count != asked.rank_count) return differ("rank_count", open.rank_count, asked.rank_count);
+  if (open.labels_per_step != asked.labels_per_step) return differ("labels_per_step", open.labels_per_step, asked.labels_per_step);
   if (open.shard_addresses != asked.shard_addresses) {
     return differ("shard_addresses", absl::StrJoin(open.shard_addresses, ","), absl::StrJoin(asked.shard_addresses, ","));
   }

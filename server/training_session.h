@@ -31,6 +31,7 @@ struct SessionOptions {
   int shard_index = 0;
   std::vector<std::string> shard_addresses;  // K.
   int rank_count = 1;
+  int64_t labels_per_step = 0;  // At most, over all ranks; 0: not known.
   absl::Duration step_deadline = absl::Seconds(20);
   absl::Duration shard_wait = absl::Seconds(10);
   std::optional<int64_t> expected_step;  // Steps that the head must have committed; any number when absent.

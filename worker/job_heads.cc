@@ -25,6 +25,7 @@ absl::StatusOr<OpenHeads> OpenAllHeads(const config::v1::JobConfig& config, cons
     client_options.shard_addresses = shard_addresses;
     client_options.rank = collectives->rank();
     client_options.rank_count = collectives->rank_count();
+    client_options.labels_per_step = config.training().batch_size();
     client_options.exchange = collectives;
     client_options.accept_mixed_steps = accept_mixed_steps;
     if (GoesOn(from)) client_options.expected_step = from.heads(h).committed_steps();

@@ -184,6 +184,10 @@ absl::StatusOr<SessionOptions> ParseSession(const v1::OpenHeadRequest& request, 
     if (request.expected_step() < 0) return out_of_range("expected_step", request.expected_step(), 0, std::numeric_limits<int64_t>::max());
     session.expected_step = request.expected_step();
   }
+  session.labels_per_step = request.labels_per_step();
+  if (session.labels_per_step < 0) {
+    return out_of_range("labels_per_step", session.labels_per_step, 0, std::numeric_limits<int64_t>::max());
+  }
   session.accept_mixed_steps = request.accept_mixed_steps();
   return session;
 }

@@ -20,11 +20,13 @@ constexpr int64_t kBytesBesideQueued = 80;
 // Rows without which no step is worth starting.
 constexpr int64_t kLeastRows = 64;
 
+int64_t QueuedBytes(const HeadSpec& head) { return RowCodec(head).record_bytes() + kBytesBesideQueued; }
+
 }  // namespace
 
 absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_classes, int64_t memory_bytes) {
   const int64_t record_bytes = RowCodec(head).record_bytes();
-  const int64_t queued_bytes = record_bytes + kBytesBesideQueued;
+  const int64_t queued_bytes = QueuedBytes(head);
   ColdStore::Options cold;
   cold.record_bytes = record_bytes;
   const int64_t kept_track = ColdStore::MemoryBytes(shard_classes, cold) + PresenceBitmap::MemoryBytes(shard_classes);
@@ -43,6 +45,11 @@ absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_
                                                      division.fixed_bytes >> 20, " MiB; give at least ", (least >> 20) + 1, " MiB"));
   }
   return division;
+}
+
+int64_t MemoryForMoreRows(const HeadSpec& head, int64_t queue_records, int64_t rows_bytes) {
+  const int64_t queue_may_grow = std::max<int64_t>(0, kMaxQueueBytes - queue_records * QueuedBytes(head));
+  return rows_bytes + std::min(rows_bytes / (kQueuePart - 1), queue_may_grow);
 }
 
 }  // namespace myriad

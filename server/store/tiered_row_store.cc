@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "head/virtual_rows.h"
+#include "server/store/memory_division.h"
 
 namespace myriad {
 namespace {
@@ -134,8 +135,9 @@ absl::Status TieredRowStore::CheckRowsFit(const StepRows& rows, std::optional<in
   const int64_t given = memory_bytes.value_or(memory_bytes_);
   if (given == 0) return absl::OkStatus();
   const int64_t needed = std::max(rows.count, rows.resident) * RowBytes();
-  const int64_t missing = needed - given;
-  if (missing <= 0) return absl::OkStatus();
+  if (needed <= given) return absl::OkStatus();
+  int64_t missing = needed - given;
+  if (stored_ != nullptr) missing = MemoryForMoreRows(options_.head, options_.queue_records, missing);
   const std::string others = rows.resident > rows.count ? absl::StrCat(", and what stays beside them, ", rows.resident, " in all,") : "";
   return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", rows.count, " rows of a step", others, " take ",
                                                    needed >> 20, " MiB, and --memory leaves ", given >> 20, " MiB for rows; give at least ",

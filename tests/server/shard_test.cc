@@ -142,6 +142,39 @@ TEST_F(ShardTest, APoolThatDoesNotFitTheMemoryIsRefusedWithWhatIsMissing) {
   executor_.RunAll();
 }
 
+// The labels that a run announces count as rows beside those drawn; with the memory that the refusal asks for the head opens.
+TEST_F(ShardTest, LabelsThatDoNotFitTheMemoryAreRefusedWithTheLeastThatWouldDo) {
+  const auto open = [&](int64_t memory_mib, SamplerOptions::Kind sampler, int64_t labels_per_step) {
+    Shard::Options options = Options(&available_);
+    options.memory_bytes = memory_mib * kMiB;
+    Shard small(options, &executor_, &timer_,
+                [](const std::string&, const std::vector<std::string>&) { return std::make_shared<NoPeers>(); });
+    SessionOptions session = Session(1, sampler);
+    session.training.sampler.sample_count = 1000;
+    session.training.sampler.pool_size = 50000;
+    session.training.sampler.rotated_rows = 50;
+    session.labels_per_step = labels_per_step;
+    std::optional<absl::Status> status;
+    small.Open(Head(100000, 64), session, [&](const absl::StatusOr<HeadShard::Info>& info) { status = info.status(); });
+    executor_.RunAll();
+    small.Shutdown(absl::UnavailableError("over"));
+    executor_.RunAll();
+    return status.value_or(absl::UnknownError("no answer"));
+  };
+  for (const SamplerOptions::Kind sampler : {SamplerOptions::Kind::kUniform, SamplerOptions::Kind::kPool}) {
+    EXPECT_TRUE(open(32, sampler, 256).ok());
+    EXPECT_TRUE(open(32, sampler, 0).ok());
+    const absl::Status refused = open(32, sampler, 70000);
+    ExpectTooLittleMemory(refused, "the 71000 rows of a step");
+    int64_t more = 0;
+    const size_t at = refused.message().find("give at least ");
+    ASSERT_EQ(sscanf(std::string(refused.message()).c_str() + at, "give at least %ld MiB more", &more), 1) << refused;
+    EXPECT_GE(more, 2);
+    EXPECT_TRUE(open(32 + more, sampler, 70000).ok());
+    EXPECT_FALSE(open(32 + more - 1, sampler, 70000).ok()) << "it was not the least";
+  }
+}
+
 TEST_F(ShardTest, RowsThatExistNeedNoMoreMemoryThanTheStepsCopy) {
   const HeadSpec head = Head(100000, 128);  // 98 MiB and a little of rows, 49 MiB of copies.
   ASSERT_TRUE(Open(head, Session(1, SamplerOptions::Kind::kPositivesOnly)).ok());

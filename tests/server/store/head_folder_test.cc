@@ -267,8 +267,21 @@ TEST(HeadFolderTest, TooLittleMemoryIsRefusedWithTheLeastThatWouldDo) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("give at least "));
   int64_t least = 0;
   ASSERT_EQ(sscanf(std::string(status.message()).c_str() + status.message().find("give at least "), "give at least %ld MiB", &least), 1);
-  const absl::Status enough = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions(least)).status();
-  EXPECT_TRUE(enough.ok()) << enough;
+  const absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions(least));
+  ASSERT_TRUE(made.ok()) << made.status();
+  // What a step's rows ask for beside that goes to the queue in part.
+  for (const int64_t rows : {20000, 200000, 9000000}) {
+    const absl::Status refused = made->rows->CheckRowsFit({rows, rows});
+    int64_t more = 0;
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    ASSERT_EQ(
+        sscanf(std::string(refused.message()).c_str() + refused.message().find("give at least "), "give at least %ld MiB more", &more), 1);
+    ASSERT_TRUE(made->folder->SetMemory((least + more) << 20).ok());
+    EXPECT_TRUE(made->rows->CheckRowsFit({rows, rows}).ok()) << made->rows->CheckRowsFit({rows, rows});
+    ASSERT_TRUE(made->folder->SetMemory((least + more - 2) << 20).ok());
+    EXPECT_FALSE(made->rows->CheckRowsFit({rows, rows}).ok()) << more << " MiB were not the least";
+    ASSERT_TRUE(made->folder->SetMemory(least << 20).ok());
+  }
 }
 
 // Heads that come later take from those that are there: their rows go to the disk, and none is lost.
