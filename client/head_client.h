@@ -117,7 +117,7 @@ class HeadClient {
     std::vector<std::string> shard_addresses;  // host:port of all K shards in order.
     int rank = 0;
     int rank_count = 1;
-    int64_t labels_per_step = 0;  // Over all ranks, at most: a shard without memory for them refuses to open. 0: not known.
+    int64_t labels_per_step = 0;  // Over all ranks, at most: a shard whose --memory is too small for them refuses. 0: not known.
     absl::Duration step_deadline = absl::Seconds(20);  // Given to the shards; the client's own is longer.
     absl::Duration shard_wait = absl::Seconds(10);
     int max_attempts = 5;

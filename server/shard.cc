@@ -41,15 +41,6 @@ absl::Status Shard::CheckRoomForHead(const std::string& head) const {
   return absl::OkStatus();
 }
 
-absl::Status Shard::TellOfShares(absl::Status status) const {
-  if (!absl::IsResourceExhausted(status) || options_.memory_bytes == 0) return status;
-  absl::MutexLock lock(&mu_);
-  if (heads_.size() < 2) return status;
-  return absl::Status(status.code(),
-                      absl::StrCat(status.message(), "; that is for one of ", heads_.size(),
-                                   " heads here, which have equal parts of --memory, ", options_.memory_bytes >> 20, " MiB"));
-}
-
 void Shard::Begin(const std::string& head, absl::string_view what) {
   heads_[head] = {nullptr, absl::UnavailableError(absl::StrCat("head '", head, "' is being ", what, " here; try again"))};
 }
@@ -193,11 +184,7 @@ void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDo
     return absl::OkStatus();
   }();
   if (!status.ok()) return done(status);
-  if (found != nullptr) {
-    return found->Open(std::move(session), [this, done = std::move(done)](absl::StatusOr<HeadShard::Info> info) {
-      done(info.ok() ? std::move(info) : TellOfShares(info.status()));
-    });
-  }
+  if (found != nullptr) return found->Open(std::move(session), std::move(done));
   absl::StatusOr<HeadPtr> made = Make(head, session.shard_index, shard_count);
   absl::Status fits = made.status();
   if (fits.ok()) fits = (*made)->CheckStepFits(session);
@@ -208,7 +195,6 @@ void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDo
       made->reset();
       if (stored_.kept()) RemoveAll(stored_.PathOf(head.name)).IgnoreError();
     }
-    fits = TellOfShares(std::move(fits));
     End(head.name, std::move(replaced));
     return done(fits);
   }

@@ -107,8 +107,6 @@ class Shard {
   absl::StatusOr<int64_t> Retire(const HeadState& saved, const std::string& save) ABSL_LOCKS_EXCLUDED(mu_);
   // The memory of each head where there are so many; 0: no limit.
   int64_t ShareOfMemory(size_t head_count) const;
-  // The status; one of RESOURCE_EXHAUSTED says for which part of --memory its numbers are.
-  absl::Status TellOfShares(absl::Status status) const ABSL_LOCKS_EXCLUDED(mu_);
   HeadFolder::Options FolderOptions(size_t head_count) const;
   // All heads have their share of the memory, or are on their way to it.
   void ShareMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -559,7 +559,7 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t reads = options.io_threads * 2 * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
   // A compaction reads its inputs ahead and writes one table.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
-  constexpr int64_t kFreshTables = 64;  // On their way into the store, of Ingest() or of the queue.
+  constexpr int64_t kFreshTables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytesApart;
   const int64_t runs = kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
                        kFreshTables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;

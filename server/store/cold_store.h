@@ -49,6 +49,8 @@ class ColdStore {
   };
   // Files that a store keeps open at most, where the process may have so many and some for others; with fewer, reads open them anew.
   static constexpr int64_t kMostOpenFiles = 16384;
+  // Of all calls of Write() at a time: so much MemoryBytes() counts for what they keep on its way.
+  static constexpr int64_t kMostBytesWrittenAtOnce = int64_t{96} << 20;
   // Added to the step of a record of which only the first bytes are stored (KeepShort()); what follows them is read as zeros.
   static constexpr int64_t kShort = int64_t{1} << 62;
   static bool IsShort(int64_t step) { return step >= kShort; }

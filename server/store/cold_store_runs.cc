@@ -9,6 +9,7 @@
 
 #include <rocksdb/sst_file_writer.h>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/store/cold_record.h"
@@ -26,7 +27,7 @@ std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes, b
     const uint64_t partition = keys[i] >> kRowKeyIndexBits;
     const uint64_t last = keys[i - 1] >> kRowKeyIndexBits;
     // A file covers all keys from its first to its last, so one of two partitions that lie apart would lie over all between them.
-    const int64_t least = partition > last + 1 ? kLeastTableBytes / 8 : kLeastTableBytes;
+    const int64_t least = partition > last + 1 ? kLeastTableBytesApart : kLeastTableBytes;
     if (bytes >= kMostTableBytes || (by_partition && bytes >= least && partition != last)) cuts.push_back(i);
   }
   cuts.push_back(keys.size());
@@ -76,6 +77,9 @@ rocksdb::Status ColdStoreRuns::Add(absl::Span<const uint64_t> keys, Kind kind, V
   for (size_t i = 0; i < files.size(); ++i) {
     files[i] = {absl::StrCat(prefix_, next_file_++, ".sst"), keys[cuts[i]], keys[cuts[i + 1] - 1]};
   }
+  absl::Cleanup remove = [&] {
+    for (const File& file : files) options_.env->DeleteFile(file.path).PermitUncheckedError();
+  };
   std::vector<rocksdb::Status> statuses(files.size());
   builders_.Run(files.size(), [&](int64_t i) { statuses[i] = Build(keys, cuts[i], cuts[i + 1], kind, files[i].path, value_of); });
   rocksdb::Status status;
@@ -83,9 +87,7 @@ rocksdb::Status ColdStoreRuns::Add(absl::Span<const uint64_t> keys, Kind kind, V
     if (status.ok()) status = built;
   }
   if (status.ok()) status = TakeIn(files);
-  if (!status.ok()) {
-    for (const File& file : files) options_.env->DeleteFile(file.path).PermitUncheckedError();
-  }
+  if (status.ok()) std::move(remove).Cancel();
   return status;
 }
 
@@ -106,7 +108,7 @@ rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& files) {
       group = NextGroup();
     } catch (const std::bad_alloc&) {
       arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), &arrival));
-      return rocksdb::Status::MemoryLimit("for the list of what is taken in");
+      return rocksdb::Status::MemoryLimit();
     }
     taking_in_ = true;
     mu_.Unlock();
@@ -150,8 +152,8 @@ rocksdb::Status ColdStoreRuns::IngestGroup(absl::Span<Arrival* const> group) con
     ingest.move_files = true;
     ingest.write_global_seqno = false;
     return db_->IngestExternalFile(paths, ingest);
-  } catch (const std::exception& error) {  // Others wait for the answer.
-    return rocksdb::Status::MemoryLimit("taking in tables", error.what());
+  } catch (const std::exception&) {  // For want of memory; others wait for the answer.
+    return rocksdb::Status::MemoryLimit();
   }
 }
 

@@ -27,7 +27,8 @@ class ColdStoreRuns {
   // Gives the value of a record of the run; `scratch` has room for the longest. Several threads call it.
   using ValueOf = absl::FunctionRef<rocksdb::Slice(int64_t record, char* scratch)>;
 
-  // Files that are built at a time, of all runs: some compute while others wait for their writes. Reads have threads of their own.
+  // Threads that build files, of all runs; a run of one file is built by its caller. Some compute while others wait for their writes. Reads
+  // have threads of their own.
   static constexpr int kBuilders = 8;
 
   // `db` outlives it. Files in the making lie in `folder`, under names that no other process gives.

@@ -17,9 +17,15 @@ namespace myriad {
 // The first and the last bytes of a file that is being written.
 class TableEnds {
  public:
-  // What is kept: a first block; a last one with index and filter, of a table of some 10,000 records.
+  // What is kept: a first block; a last one with index and filter, of a table of some 6,000 records.
   static constexpr size_t kFirstBytes = 8 << 10;
   static constexpr size_t kLastBytes = 32 << 10;
+
+  // Writes allocate no more.
+  TableEnds() {
+    first_.reserve(kFirstBytes);
+    last_.reserve(kLastBytes);
+  }
 
   // Follow writes to the file: at its end, or over its last bytes.
   void Put(uint64_t offset, absl::string_view bytes);
@@ -38,7 +44,7 @@ class TableEnds {
 // after the other: while a disk is busy with writes these are most of what it takes to take in a table. Thread-safe.
 class FreshTables {
  public:
-  // Whether a file is one that is to be taken in, by its name, to which such files hold.
+  // How the names of such files begin.
   static constexpr char kPrefix[] = "run-";
   static bool IsFresh(const std::string& path);
 

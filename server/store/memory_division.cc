@@ -22,34 +22,36 @@ constexpr int64_t kLeastRows = 64;
 
 int64_t QueuedBytes(const HeadSpec& head) { return RowCodec(head).record_bytes() + kBytesBesideQueued; }
 
+// Index, filters, memtables, presence bitmap.
+int64_t KeptTrackBytes(const HeadSpec& head, int64_t shard_classes) {
+  ColdStore::Options cold;
+  cold.record_bytes = RowCodec(head).record_bytes();
+  return ColdStore::MemoryBytes(shard_classes, cold) + PresenceBitmap::MemoryBytes(shard_classes);
+}
+
 }  // namespace
 
 absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_classes, int64_t memory_bytes) {
-  const int64_t record_bytes = RowCodec(head).record_bytes();
   const int64_t queued_bytes = QueuedBytes(head);
-  ColdStore::Options cold;
-  cold.record_bytes = record_bytes;
-  const int64_t kept_track = ColdStore::MemoryBytes(shard_classes, cold) + PresenceBitmap::MemoryBytes(shard_classes);
   MemoryDivision division;
   const int64_t queue_bytes = memory_bytes == 0 ? kMaxQueueBytes : std::min(memory_bytes / kQueuePart, kMaxQueueBytes);
   division.queue_records = std::max<int64_t>(kLeastRows, queue_bytes / queued_bytes);
-  division.fixed_bytes = division.queue_records * queued_bytes + kept_track;
+  division.fixed_bytes = division.queue_records * queued_bytes + KeptTrackBytes(head, shard_classes);
   if (memory_bytes == 0) return division;
   division.rows_bytes = memory_bytes - division.fixed_bytes;
-  const int64_t least_rows_bytes = kLeastRows * (record_bytes + HotRows::kBytesBesideRecord);
+  const int64_t least_rows_bytes = kLeastRows * (RowCodec(head).record_bytes() + HotRows::kBytesBesideRecord);
   if (division.rows_bytes < least_rows_bytes) {
-    const int64_t beside_queue = kept_track + least_rows_bytes;
-    const int64_t least = beside_queue + std::max(kLeastRows * queued_bytes, std::min(beside_queue / (kQueuePart - 1), kMaxQueueBytes));
     return absl::ResourceExhaustedError(absl::StrCat("head '", head.name, "': --memory leaves ", memory_bytes >> 20, " MiB for its ",
                                                      shard_classes, " classes here, and what keeps track of them on disk alone takes ",
-                                                     division.fixed_bytes >> 20, " MiB; give at least ", (least >> 20) + 1, " MiB"));
+                                                     division.fixed_bytes >> 20, " MiB; give at least ",
+                                                     (LeastMemory(head, shard_classes, least_rows_bytes) >> 20) + 1, " MiB"));
   }
   return division;
 }
 
-int64_t MemoryForMoreRows(const HeadSpec& head, int64_t queue_records, int64_t rows_bytes) {
-  const int64_t queue_may_grow = std::max<int64_t>(0, kMaxQueueBytes - queue_records * QueuedBytes(head));
-  return rows_bytes + std::min(rows_bytes / (kQueuePart - 1), queue_may_grow);
+int64_t LeastMemory(const HeadSpec& head, int64_t shard_classes, int64_t rows_bytes) {
+  const int64_t beside_queue = KeptTrackBytes(head, shard_classes) + rows_bytes;
+  return beside_queue + std::max(kLeastRows * QueuedBytes(head), std::min(beside_queue / (kQueuePart - 1), kMaxQueueBytes));
 }
 
 }  // namespace myriad

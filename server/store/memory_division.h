@@ -20,9 +20,8 @@ struct MemoryDivision {
 // Errors: RESOURCE_EXHAUSTED naming the least that would do where no row would be left.
 absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_classes, int64_t memory_bytes);
 
-// By how much the memory of such a head must grow for `rows_bytes` more of rows, the queue's part of it included, where the queue has room
-// for `queue_records` now.
-int64_t MemoryForMoreRows(const HeadSpec& head, int64_t queue_records, int64_t rows_bytes);
+// The least memory of which DivideMemory() leaves `rows_bytes`, to a MiB or a queued record. A pure function.
+int64_t LeastMemory(const HeadSpec& head, int64_t shard_classes, int64_t rows_bytes);
 
 }  // namespace myriad
 

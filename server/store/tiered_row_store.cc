@@ -136,12 +136,12 @@ absl::Status TieredRowStore::CheckRowsFit(const StepRows& rows, std::optional<in
   if (given == 0) return absl::OkStatus();
   const int64_t needed = std::max(rows.count, rows.resident) * RowBytes();
   if (needed <= given) return absl::OkStatus();
-  int64_t missing = needed - given;
-  if (stored_ != nullptr) missing = MemoryForMoreRows(options_.head, options_.queue_records, missing);
+  const int64_t shard_classes = partitions_.ShardSize(options_.shard_index, options_.shard_count);
+  const int64_t least = stored_ == nullptr ? needed : LeastMemory(options_.head, shard_classes, needed);
   const std::string others = rows.resident > rows.count ? absl::StrCat(", and what stays beside them, ", rows.resident, " in all,") : "";
   return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", rows.count, " rows of a step", others, " take ",
                                                    needed >> 20, " MiB, and --memory leaves ", given >> 20, " MiB for rows; give at least ",
-                                                   (missing >> 20) + 1, " MiB more"));
+                                                   (least >> 20) + 1, " MiB"));
 }
 
 absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {

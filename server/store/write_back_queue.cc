@@ -25,7 +25,9 @@ WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t ca
       batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / record_bytes, capacity / (kWriters + 1)))),
       bytes_(new std::byte[record_bytes * capacity]),
       slots_(capacity) {
+  // From here on neither list allocates.
   free_.reserve(capacity);
+  waiting_.reserve(capacity);
   for (int64_t slot = capacity - 1; slot >= 0; --slot) free_.push_back(static_cast<uint32_t>(slot));
   newest_.reserve(capacity);
   writers_.reserve(kWriters);
@@ -57,18 +59,15 @@ bool WriteBackQueue::TryAdd(RowKey key, int64_t step, const std::byte* bytes) {
 bool WriteBackQueue::Put(RowKey key, int64_t step, const std::byte* bytes) {
   const auto found = newest_.find(key);
   const bool older_is_in_hand = found != newest_.end() && slots_[found->second].in_hand;
-  uint32_t slot = 0;
-  if (found != newest_.end() && !older_is_in_hand) {
-    slot = found->second;
-  } else {
-    if (free_.empty()) return false;
-    slot = free_.back();
-    free_.pop_back();
-    newest_[key] = slot;
-    if (!older_is_in_hand) waiting_.push_back(slot);
-  }
+  const bool is_over_older = found != newest_.end() && !older_is_in_hand;
+  if (!is_over_older && free_.empty()) return false;
+  const uint32_t slot = is_over_older ? found->second : free_.back();
   slots_[slot] = {key, step};
   std::memcpy(BytesOf(slot), bytes, record_bytes_);
+  if (is_over_older) return true;
+  newest_[key] = slot;
+  free_.pop_back();
+  if (!older_is_in_hand) waiting_.push_back(slot);
   return true;
 }
 

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -26,7 +25,7 @@ class WriteBackQueue {
  public:
   // Batches on their way at a time, and the most bytes of one: whole partitions are written as one sorted run.
   static constexpr int kWriters = 3;
-  static constexpr int64_t kBatchBytes = 32 << 20;
+  static constexpr int64_t kBatchBytes = ColdStore::kMostBytesWrittenAtOnce / kWriters;
 
   // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
   // is one run on the disk if it is written whole. Requires: capacity >= 1.
@@ -93,7 +92,7 @@ class WriteBackQueue {
   std::vector<Slot> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<uint32_t> free_ ABSL_GUARDED_BY(mu_);
   // Slots that no writer has, in the order of Add(), but for those whose key has one in hand: they come here once that is written.
-  std::deque<uint32_t> waiting_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint32_t> waiting_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<RowKey, uint32_t> newest_ ABSL_GUARDED_BY(mu_);  // The slot of a key's newest record.
   bool gathering_ ABSL_GUARDED_BY(mu_) = false;                        // A writer waits for its batch to fill; one at a time.
   int draining_ ABSL_GUARDED_BY(mu_) = 0;                              // Callers of Drain().

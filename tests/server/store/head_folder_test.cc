@@ -269,18 +269,20 @@ TEST(HeadFolderTest, TooLittleMemoryIsRefusedWithTheLeastThatWouldDo) {
   ASSERT_EQ(sscanf(std::string(status.message()).c_str() + status.message().find("give at least "), "give at least %ld MiB", &least), 1);
   const absl::StatusOr<HeadFolder::Opened> made = HeadFolder::Create(dir.File("faces"), FacesState(), FolderOptions(least));
   ASSERT_TRUE(made.ok()) << made.status();
-  // What a step's rows ask for beside that goes to the queue in part.
-  for (const int64_t rows : {20000, 200000, 9000000}) {
-    const absl::Status refused = made->rows->CheckRowsFit({rows, rows});
-    int64_t more = 0;
-    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
-    ASSERT_EQ(
-        sscanf(std::string(refused.message()).c_str() + refused.message().find("give at least "), "give at least %ld MiB more", &more), 1);
-    ASSERT_TRUE(made->folder->SetMemory((least + more) << 20).ok());
-    EXPECT_TRUE(made->rows->CheckRowsFit({rows, rows}).ok()) << made->rows->CheckRowsFit({rows, rows});
-    ASSERT_TRUE(made->folder->SetMemory((least + more - 2) << 20).ok());
-    EXPECT_FALSE(made->rows->CheckRowsFit({rows, rows}).ok()) << more << " MiB were not the least";
-    ASSERT_TRUE(made->folder->SetMemory(least << 20).ok());
+  // With a step's rows it is more, whatever the head has now: the queue has a part of it too.
+  for (const int64_t now : {least, least + 500, least + 4000}) {
+    for (const int64_t rows : {200000, 2000000, 60000000}) {
+      ASSERT_TRUE(made->folder->SetMemory(now << 20).ok());
+      const absl::Status refused = made->rows->CheckRowsFit({rows, rows});
+      if (refused.ok()) continue;
+      const std::string message(refused.message());
+      int64_t wanted = 0;
+      ASSERT_EQ(sscanf(message.c_str() + message.find("give at least "), "give at least %ld MiB", &wanted), 1) << message;
+      ASSERT_TRUE(made->folder->SetMemory(wanted << 20).ok());
+      EXPECT_TRUE(made->rows->CheckRowsFit({rows, rows}).ok()) << message;
+      ASSERT_TRUE(made->folder->SetMemory((wanted - 2) << 20).ok());
+      EXPECT_FALSE(made->rows->CheckRowsFit({rows, rows}).ok()) << "it was not the least: " << message;
+    }
   }
 }
 

@@ -4,12 +4,15 @@
 #include <numeric>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "head/head_spec.h"
 #include "head/partitions.h"
+#include "server/store/memory_division.h"
 #include "server/store/tiered_row_store.h"
 #include "tests/testing/server/change_rows.h"
 #include "tests/testing/server/fake_cold_store.h"
@@ -42,6 +45,7 @@ class StoreMemoryTest : public ::testing::Test {
     options.memory_bytes = memory_bytes_;
     options.queue_records = queue_records;
     options.available_memory = [] { return int64_t{1} << 40; };
+    head_ = options.head;
     disk_ = std::make_unique<FakeDisk>(record_bytes);
     store_ = std::make_unique<TieredRowStore>(options, disk_->Open(),
                                               std::make_unique<PresenceBitmap>(Partitions(kClasses, options.head.seed), 0, 1));
@@ -58,6 +62,7 @@ class StoreMemoryTest : public ::testing::Test {
   // Records whose memory the process has.
   int64_t TouchedRecords() const { return store_->reserved_row_count() - store_->row_count() + store_->statistics().slab_rows; }
 
+  HeadSpec head_;
   int64_t memory_bytes_ = 0;
   int64_t step_ = 0;
   std::unique_ptr<FakeDisk> disk_;
@@ -132,10 +137,11 @@ TEST_F(StoreMemoryTest, AStepThatNeedsRoomIsRefusedWhileTheDiskIsFullAndOneThatF
 TEST_F(StoreMemoryTest, AStepFitsIfItsRowsAndThoseThatStayDo) {
   Make(DataType::kBFloat16, /*records=*/100, /*queue_records=*/10);
   EXPECT_TRUE(store_->CheckRowsFit({100, 100}).ok());
+  const int64_t least = LeastMemory(head_, kClasses, memory_bytes_ / 100 * 101);
   for (const RowStore::StepRows& rows : {RowStore::StepRows{101, 101}, RowStore::StepRows{50, 101}}) {
     const absl::Status refused = store_->CheckRowsFit(rows);
     EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
-    EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least 1 MiB more"));
+    EXPECT_THAT(std::string(refused.message()), HasSubstr(absl::StrCat("give at least ", (least >> 20) + 1, " MiB")));
   }
   EXPECT_TRUE(store_->CheckRowsFit({200, 200}, 2 * memory_bytes_).ok());
   EXPECT_FALSE(store_->CheckRowsFit({100, 100}, memory_bytes_ - 1).ok());
