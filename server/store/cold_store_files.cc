@@ -57,8 +57,7 @@ class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
   using FSWritableFileOwnerWrapper::PositionedAppend;
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
     traffic_->written_bytes += static_cast<int64_t>(data.size());
-    if (ends_ != nullptr) ends_->Put(appended_, {data.data(), data.size()});
-    appended_ += data.size();
+    if (ends_ != nullptr) ends_->Append({data.data(), data.size()});
     return MayPass(FSWritableFileOwnerWrapper::Append(data, options, debug));
   }
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* debug) override {
@@ -102,7 +101,6 @@ class WritableFile : public rocksdb::FSWritableFileOwnerWrapper {
   std::string path_;
   FreshTables* tables_ = nullptr;
   std::shared_ptr<TableEnds> ends_;
-  uint64_t appended_ = 0;
 };
 
 class RandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {

@@ -29,6 +29,7 @@ class TableEnds {
 
   // Follow writes to the file: at its end, or over its last bytes.
   void Put(uint64_t offset, absl::string_view bytes);
+  void Append(absl::string_view bytes) { Put(end_, bytes); }
   void Truncate(uint64_t size);
 
   // As a read of the file: how many of `size` bytes it has there, into `bytes`; nothing if they are not all kept.
