@@ -30,12 +30,11 @@ inline uint64_t ColdChecksum(uint64_t key, int64_t step, const void* bytes, int6
   return XXH3_64bits_withSeed(bytes, count, key * 0x9e3779b97f4a7c15u ^ static_cast<uint64_t>(step));
 }
 
-// `out` takes kColdHeaderBytes + count.
-inline void EncodeColdValue(uint64_t key, int64_t step, const std::byte* bytes, int64_t count, char* out) {
-  const uint64_t checksum = ColdChecksum(key, step, bytes, count);
-  std::memcpy(out, &step, 8);
-  std::memcpy(out + 8, &checksum, 8);
-  std::memcpy(out + kColdHeaderBytes, bytes, count);
+// The header of a value whose `count` bytes lie behind it already.
+inline void SealColdValue(uint64_t key, int64_t step, int64_t count, char* value) {
+  const uint64_t checksum = ColdChecksum(key, step, value + kColdHeaderBytes, count);
+  std::memcpy(value, &step, 8);
+  std::memcpy(value + 8, &checksum, 8);
 }
 inline int64_t StepOfColdValue(const char* value) {
   int64_t step = 0;

@@ -75,6 +75,13 @@ absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder)
   return absl::UnavailableError(message);
 }
 
+// The cache is for those who take in tables: records go to the slab, and a second copy of them would take its place.
+rocksdb::ReadOptions PastCache() {
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  return read;
+}
+
 // For ColdStore::KeyOf().
 void SetKey(uint64_t key, absl::Status* status) { status->SetPayload(kKeyPayload, absl::Cord(absl::StrCat(key))); }
 
@@ -141,7 +148,16 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
-  absl::Status Write(absl::Span<const Record> records) override {
+  int64_t record_bytes() const override { return options_.record_bytes; }
+
+  Encoded Encode(const Record& record, char* value) const override {
+    std::memcpy(value + kColdHeaderBytes, record.bytes, options_.record_bytes);
+    const int64_t bytes = shortener_.BytesOf(record.step, options_.record_bytes);
+    SealColdValue(record.key, record.step, bytes, value);
+    return {record.key, {value, static_cast<size_t>(kColdHeaderBytes + bytes)}};
+  }
+
+  absl::Status WriteEncoded(absl::Span<const Encoded> records) override {
     const ColdWritePlan plan = PlanColdWrite(records, value_bytes_, options_.tuning.run_bytes, kMemtableBytes);
     absl::Status status = WriteRun(plan.run, ColdStoreRuns::Kind::kPartitions);
     if (status.ok()) {
@@ -158,7 +174,7 @@ class RocksColdStore : public ColdStore {
   absl::Status Ingest(const std::function<bool(Record* record)>& next) override {
     // While one chunk fills, another is built into files and a third put into the store.
     struct Chunk {
-      std::vector<uint64_t> keys;
+      std::vector<Encoded> records;
       std::vector<char> values;
       std::future<absl::Status> done;
     };
@@ -167,7 +183,7 @@ class RocksColdStore : public ColdStore {
         Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0 ? ColdStoreRuns::Kind::kLowest : ColdStoreRuns::Kind::kPartitions;
     Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
-      chunk.keys.reserve(capacity);
+      chunk.records.reserve(capacity);
       chunk.values.resize(capacity * value_bytes_);
     }
     Chunk* filling = &chunks[0];
@@ -178,16 +194,13 @@ class RocksColdStore : public ColdStore {
     const auto send = [&] {
       filling->done = std::async(std::launch::async, [this, full = filling, kind] {
         if (absl::Status waited = AwaitCompactions(); !waited.ok()) return waited;
-        const rocksdb::Status added = runs_->Add(full->keys, kind, [&](int64_t record, char*) {
-          const char* const value = full->values.data() + record * value_bytes_;
-          return rocksdb::Slice(value, kColdHeaderBytes + RecordBytes(StepOfColdValue(value)));
-        });
-        if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->keys.size()) * options_.record_bytes;
+        const rocksdb::Status added = runs_->Add(full->records, kind);
+        if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->records.size()) * options_.record_bytes;
         return FromRocks(added, options_.folder);
       });
       filling = filling == &chunks[kChunks - 1] ? &chunks[0] : filling + 1;
       const absl::Status done = filling->done.valid() ? filling->done.get() : absl::OkStatus();
-      filling->keys.clear();
+      filling->records.clear();
       return done;
     };
     for (Record record; status.ok() && next(&record);) {
@@ -196,16 +209,15 @@ class RocksColdStore : public ColdStore {
         break;
       }
       // Chunks end with a partition where they can: files do.
-      const int64_t count = static_cast<int64_t>(filling->keys.size());
+      const int64_t count = static_cast<int64_t>(filling->records.size());
       const bool new_partition = any && record.key >> kRowKeyIndexBits != last_key >> kRowKeyIndexBits;
       if (count == capacity || (new_partition && count * value_bytes_ >= kChunkBytes * 3 / 4)) status = send();
       any = true;
       last_key = record.key;
-      EncodeColdValue(record.key, record.step, record.bytes, RecordBytes(record.step),
-                      filling->values.data() + static_cast<int64_t>(filling->keys.size()) * value_bytes_);
-      filling->keys.push_back(record.key);
+      char* const value = filling->values.data() + static_cast<int64_t>(filling->records.size()) * value_bytes_;
+      filling->records.push_back(Encode(record, value));
     }
-    if (status.ok() && !filling->keys.empty()) status = send();
+    if (status.ok() && !filling->records.empty()) status = send();
     for (Chunk& chunk : chunks) {
       if (!chunk.done.valid()) continue;
       const absl::Status done = chunk.done.get();
@@ -284,9 +296,6 @@ class RocksColdStore : public ColdStore {
   }
 
  private:
-  // Of a record by its step.
-  int64_t RecordBytes(int64_t step) const { return shortener_.BytesOf(step, options_.record_bytes); }
-
   int64_t Property(const std::string& name) const {
     uint64_t value = 0;
     db_->GetIntProperty(name, &value);
@@ -380,8 +389,7 @@ class RocksColdStore : public ColdStore {
       char key[kColdKeyBytes];
       EncodeColdKey(target.key, key);
       value.Reset();
-      const rocksdb::Status status =
-          db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), rocksdb::Slice(key, kColdKeyBytes), &value);
+      const rocksdb::Status status = db_->Get(PastCache(), db_->DefaultColumnFamily(), rocksdb::Slice(key, kColdKeyBytes), &value);
       if (absl::Status delivered = Deliver(status, value, &target); !delivered.ok()) return delivered;
     }
     return absl::OkStatus();
@@ -397,7 +405,7 @@ class RocksColdStore : public ColdStore {
       EncodeColdKey(targets[i].key, keys[i]);
       slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
     }
-    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
+    db_->MultiGet(PastCache(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
     for (size_t i = 0; i < targets.size(); ++i) {
       if (absl::Status delivered = Deliver(statuses[i], values[i], &targets[i]); !delivered.ok()) return delivered;
     }
@@ -406,7 +414,7 @@ class RocksColdStore : public ColdStore {
 
   absl::Status ReadRange(absl::Span<Target> targets) const {
     const Bounds bounds(targets.front().key, targets.back().key + 1);
-    rocksdb::ReadOptions read;
+    rocksdb::ReadOptions read = PastCache();
     // The whole range in one read, or nearly.
     read.readahead_size = (targets.back().key - targets.front().key + 1) * (value_bytes_ + kColdKeyBytes + 8);
     read.iterate_upper_bound = &bounds.end;
@@ -427,7 +435,7 @@ class RocksColdStore : public ColdStore {
 
   absl::Status ScanRange(uint64_t first, uint64_t end, absl::FunctionRef<absl::Status(const Record& record)> visit) const {
     const Bounds bounds(first, end);
-    rocksdb::ReadOptions read;
+    rocksdb::ReadOptions read = PastCache();
     read.adaptive_readahead = true;  // Of those files alone that have many records in a row.
     read.iterate_upper_bound = &bounds.end;
     const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
@@ -461,32 +469,20 @@ class RocksColdStore : public ColdStore {
   }
 
   // Requires: in order of keys.
-  absl::Status WriteRun(absl::Span<const Record* const> records, ColdStoreRuns::Kind kind) {
+  absl::Status WriteRun(absl::Span<const Encoded> records, ColdStoreRuns::Kind kind) {
     if (records.empty()) return absl::OkStatus();
     if (absl::Status status = AwaitCompactions(); !status.ok()) return status;
-    std::vector<uint64_t> keys;
-    keys.reserve(records.size());
-    for (const Record* record : records) keys.push_back(record->key);
-    return FromRocks(runs_->Add(keys, kind,
-                                [&](int64_t i, char* scratch) {
-                                  const int64_t bytes = RecordBytes(records[i]->step);
-                                  EncodeColdValue(records[i]->key, records[i]->step, records[i]->bytes, bytes, scratch);
-                                  return rocksdb::Slice(scratch, kColdHeaderBytes + bytes);
-                                }),
-                     options_.folder);
+    return FromRocks(runs_->Add(records, kind), options_.folder);
   }
 
-  absl::Status WriteToMemtables(absl::Span<const Record* const> records) {
-    std::string value(value_bytes_, '\0');
+  absl::Status WriteToMemtables(absl::Span<const Encoded> records) {
     for (size_t begin = 0; begin < records.size(); begin += kBatch) {
       rocksdb::WriteBatch batch(std::min(kBatch, records.size() - begin) * (value_bytes_ + 32));
-      for (const Record* record : records.subspan(begin, kBatch)) {
+      for (const Encoded& record : records.subspan(begin, kBatch)) {
         char key[kColdKeyBytes];
-        EncodeColdKey(record->key, key);
-        const int64_t bytes = RecordBytes(record->step);
-        EncodeColdValue(record->key, record->step, record->bytes, bytes, value.data());
+        EncodeColdKey(record.key, key);
         const rocksdb::Status status =
-            batch.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(value.data(), kColdHeaderBytes + bytes));
+            batch.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(record.value.data(), record.value.size()));
         if (!status.ok()) return FromRocks(status, options_.folder);
       }
       if (absl::Status status = WriteBatch(&batch); !status.ok()) return status;
@@ -540,6 +536,15 @@ class RocksColdStore : public ColdStore {
 
 }  // namespace
 
+absl::Status ColdStore::Write(absl::Span<const Record> records) {
+  const size_t value_bytes = kColdHeaderBytes + record_bytes();
+  std::vector<char> values(records.size() * value_bytes);
+  std::vector<Encoded> encoded;
+  encoded.reserve(records.size());
+  for (const Record& record : records) encoded.push_back(Encode(record, values.data() + encoded.size() * value_bytes));
+  return WriteEncoded(encoded);
+}
+
 std::optional<uint64_t> ColdStore::KeyOf(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kKeyPayload);
   uint64_t key = 0;
@@ -560,7 +565,7 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   // A compaction reads its inputs ahead and writes one table.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
   constexpr int64_t kFreshTables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytesApart;
-  const int64_t runs = kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
+  const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
                        kFreshTables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include <rocksdb/cache.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/sst_partitioner.h>
 #include <rocksdb/table.h>
@@ -76,9 +77,9 @@ rocksdb::Options ColdRocksOptions(const ColdStore::Options& options) {
     rocks.blob_garbage_collection_force_threshold = 0.5;
   }
   rocksdb::BlockBasedTableOptions table;
-  table.block_size = tuning.block_bytes;
-  // Records that were read go to the slab; a second copy in a cache would take its place. Index and filters stay with their open files.
-  table.no_block_cache = true;
+  table.block_size = tuning.block_bytes + kBlockOverhang;
+  // From ColdStoreRuns::ReadAround() to the taking in. Index and filters stay with their open files.
+  table.block_cache = rocksdb::NewLRUCache(kBlockCacheBytes, /*num_shard_bits=*/2);
   table.index_block_restart_interval = 16;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kFilterBitsPerRecord, false));
   table.format_version = 5;

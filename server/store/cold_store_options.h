@@ -24,8 +24,12 @@ constexpr int kNewestFilesToCompact = 64;
 constexpr int64_t kMemtableBytes = 8 << 20;
 constexpr int kMemtables = 2;
 constexpr int64_t kCompactionReadAhead = 128 << 10;
+constexpr int64_t kBlockCacheBytes = 4 << 20;
 constexpr int64_t kTableWriteBuffer = 256 << 10;
 constexpr int kFilterBitsPerRecord = 10;
+// A block ends with the record that reaches its size, and has a buffer of that size at first: of what two records of 2 KB and their keys
+// are beyond 4 KB it would be made, and copied, a second time.
+constexpr int64_t kBlockOverhang = 256;
 
 // RocksDB's options for records; `env`, listeners and direct I/O are the caller's to set.
 rocksdb::Options ColdRocksOptions(const ColdStore::Options& options);

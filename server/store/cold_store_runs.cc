@@ -4,6 +4,7 @@
 #include <exception>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -20,17 +21,17 @@ namespace myriad {
 namespace {
 
 // Where a run is cut into files, as compactions cut theirs: the first record of each, and the end.
-std::vector<int64_t> Cut(absl::Span<const uint64_t> keys, int64_t value_bytes, bool by_partition) {
+std::vector<int64_t> Cut(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes, bool by_partition) {
   std::vector<int64_t> cuts = {0};
-  for (int64_t i = 1; i < static_cast<int64_t>(keys.size()); ++i) {
+  for (int64_t i = 1; i < static_cast<int64_t>(records.size()); ++i) {
     const int64_t bytes = (i - cuts.back()) * value_bytes;
-    const uint64_t partition = keys[i] >> kRowKeyIndexBits;
-    const uint64_t last = keys[i - 1] >> kRowKeyIndexBits;
+    const uint64_t partition = records[i].key >> kRowKeyIndexBits;
+    const uint64_t last = records[i - 1].key >> kRowKeyIndexBits;
     // A file covers all keys from its first to its last, so one of two partitions that lie apart would lie over all between them.
     const int64_t least = partition > last + 1 ? kLeastTableBytesApart : kLeastTableBytes;
     if (bytes >= kMostTableBytes || (by_partition && bytes >= least && partition != last)) cuts.push_back(i);
   }
-  cuts.push_back(keys.size());
+  cuts.push_back(records.size());
   return cuts;
 }
 
@@ -52,36 +53,45 @@ rocksdb::Status ColdStoreRuns::RemoveLeftovers(rocksdb::Env* env, const std::str
   return status;
 }
 
-rocksdb::Status ColdStoreRuns::Build(absl::Span<const uint64_t> keys, int64_t begin, int64_t end, Kind kind, const std::string& path,
-                                     ValueOf value_of) const {
+void ColdStoreRuns::ReadAround(uint64_t first_key) const {
+  char key[kColdKeyBytes];
+  EncodeColdKey(first_key, key);
+  const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(rocksdb::ReadOptions()));
+  iterator->Seek(rocksdb::Slice(key, kColdKeyBytes));
+  iterator->status().PermitUncheckedError();  // Whoever needs the blocks reads them again, and says so.
+}
+
+rocksdb::Status ColdStoreRuns::Build(absl::Span<const ColdStore::Encoded> records, Kind kind, const std::string& path) const {
+  if (kind != Kind::kLowest) ReadAround(records.front().key);
   rocksdb::EnvOptions env(options_);
   env.use_direct_writes = options_.use_direct_io_for_flush_and_compaction;
   env.allow_fallocate = false;
   rocksdb::SstFileWriter writer(env, options_, /*column_family=*/nullptr, /*invalidate_page_cache=*/true,
                                 rocksdb::Env::IOPriority::IO_TOTAL, /*skip_filters=*/kind == Kind::kLowest);
   rocksdb::Status status = writer.Open(path);
-  std::string scratch(value_bytes_, '\0');
-  for (int64_t i = begin; status.ok() && i < end; ++i) {
+  for (const ColdStore::Encoded& record : records) {
+    if (!status.ok()) break;
     char key[kColdKeyBytes];
-    EncodeColdKey(keys[i], key);
-    status = writer.Put(rocksdb::Slice(key, kColdKeyBytes), value_of(i, scratch.data()));
+    EncodeColdKey(record.key, key);
+    status = writer.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(record.value.data(), record.value.size()));
   }
   if (status.ok()) status = writer.Finish();
   return status;
 }
 
-rocksdb::Status ColdStoreRuns::Add(absl::Span<const uint64_t> keys, Kind kind, ValueOf value_of) {
-  if (keys.empty()) return rocksdb::Status::OK();
-  const std::vector<int64_t> cuts = Cut(keys, value_bytes_, kind != Kind::kScattered);
+rocksdb::Status ColdStoreRuns::Add(absl::Span<const ColdStore::Encoded> records, Kind kind) {
+  if (records.empty()) return rocksdb::Status::OK();
+  const std::vector<int64_t> cuts = Cut(records, value_bytes_, kind != Kind::kScattered);
   std::vector<File> files(cuts.size() - 1);
   for (size_t i = 0; i < files.size(); ++i) {
-    files[i] = {absl::StrCat(prefix_, next_file_++, ".sst"), keys[cuts[i]], keys[cuts[i + 1] - 1]};
+    files[i] = {absl::StrCat(prefix_, next_file_++, ".sst"), records[cuts[i]].key, records[cuts[i + 1] - 1].key};
   }
   absl::Cleanup remove = [&] {
     for (const File& file : files) options_.env->DeleteFile(file.path).PermitUncheckedError();
   };
   std::vector<rocksdb::Status> statuses(files.size());
-  builders_.Run(files.size(), [&](int64_t i) { statuses[i] = Build(keys, cuts[i], cuts[i + 1], kind, files[i].path, value_of); });
+  builders_.Run(files.size(),
+                [&](int64_t i) { statuses[i] = Build(records.subspan(cuts[i], cuts[i + 1] - cuts[i]), kind, files[i].path); });
   rocksdb::Status status;
   for (const rocksdb::Status& built : statuses) {
     if (status.ok()) status = built;

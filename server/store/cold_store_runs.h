@@ -12,9 +12,9 @@
 #include <rocksdb/options.h>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "server/store/cold_store.h"
 #include "server/store/io_pool.h"
 
 namespace myriad {
@@ -24,9 +24,6 @@ namespace myriad {
 // Thread-safe.
 class ColdStoreRuns {
  public:
-  // Gives the value of a record of the run; `scratch` has room for the longest. Several threads call it.
-  using ValueOf = absl::FunctionRef<rocksdb::Slice(int64_t record, char* scratch)>;
-
   // Threads that build files, of all runs; a run of one file is built by its caller. Some compute while others wait for their writes. Reads
   // have threads of their own.
   static constexpr int kBuilders = 8;
@@ -44,7 +41,7 @@ class ColdStoreRuns {
     kScattered,   // In one piece: any file of it would cover about all keys.
   };
   // Durable when it returns; nothing is left behind otherwise. Requires: keys strictly increasing, none of a run that is being added.
-  rocksdb::Status Add(absl::Span<const uint64_t> keys, Kind kind, ValueOf value_of);
+  rocksdb::Status Add(absl::Span<const ColdStore::Encoded> records, Kind kind);
 
  private:
   // A table file in the making, and the keys that it spans.
@@ -60,9 +57,10 @@ class ColdStoreRuns {
     bool settled = false;
   };
 
-  // Of records [begin, end).
-  rocksdb::Status Build(absl::Span<const uint64_t> keys, int64_t begin, int64_t end, Kind kind, const std::string& path,
-                        ValueOf value_of) const;
+  // Reads what RocksDB reads to find the level of a table that begins with a key: the blocks that the key stands before in all others. They
+  // are in its cache then. It would read them for one table after the other, each read behind the writes of other runs.
+  void ReadAround(uint64_t first_key) const;
+  rocksdb::Status Build(absl::Span<const ColdStore::Encoded> records, Kind kind, const std::string& path) const;
 
   // Puts built files into the store, with those of others that wait.
   rocksdb::Status TakeIn(const std::vector<File>& files);

@@ -1,9 +1,7 @@
 #include "server/store/cold_store_shortener.h"
 
 #include <cstddef>
-#include <cstring>
 #include <utility>
-#include <vector>
 
 #include "server/store/cold_record.h"
 
@@ -25,11 +23,10 @@ rocksdb::CompactionFilter::Decision ColdStoreShortener::FilterV2(int, const rock
   int64_t step = 0;
   const uint64_t record = DecodeColdKey(key.data());
   if (!DecodeColdValue(record, value.data(), record_bytes, &step)) return Decision::kKeep;
-  std::vector<std::byte> bytes(record_bytes);
-  std::memcpy(bytes.data(), value.data() + kColdHeaderBytes, record_bytes);
-  if (!shortener_(record, &step, bytes.data())) return Decision::kKeep;
+  new_value->assign(value.data(), value.size());
+  if (!shortener_(record, &step, reinterpret_cast<std::byte*>(new_value->data() + kColdHeaderBytes))) return Decision::kKeep;
   new_value->resize(kColdHeaderBytes + short_bytes_);
-  EncodeColdValue(record, ColdStore::kShort + step, bytes.data(), short_bytes_, new_value->data());
+  SealColdValue(record, ColdStore::kShort + step, short_bytes_, new_value->data());
   return Decision::kChangeValue;
 }
 

@@ -7,16 +7,14 @@
 
 namespace myriad {
 
-ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Record> records, int64_t value_bytes, int64_t run_bytes, int64_t memtable_bytes) {
-  std::vector<const ColdStore::Record*> sorted;
-  sorted.reserve(records.size());
-  for (const ColdStore::Record& record : records) sorted.push_back(&record);
-  const auto before = [](const ColdStore::Record* a, const ColdStore::Record* b) { return a->key < b->key; };
+ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes, int64_t run_bytes, int64_t memtable_bytes) {
+  std::vector<ColdStore::Encoded> sorted(records.begin(), records.end());
+  const auto before = [](const ColdStore::Encoded& a, const ColdStore::Encoded& b) { return a.key < b.key; };
   if (!std::is_sorted(sorted.begin(), sorted.end(), before)) std::sort(sorted.begin(), sorted.end(), before);
   ColdWritePlan plan;
   for (auto begin = sorted.begin(), end = begin; begin != sorted.end(); begin = end) {
-    const uint64_t partition = (*begin)->key >> kRowKeyIndexBits;
-    end = std::find_if(begin, sorted.end(), [&](const ColdStore::Record* record) { return record->key >> kRowKeyIndexBits != partition; });
+    const uint64_t partition = begin->key >> kRowKeyIndexBits;
+    end = std::find_if(begin, sorted.end(), [&](const ColdStore::Encoded& record) { return record.key >> kRowKeyIndexBits != partition; });
     auto& list = (end - begin) * value_bytes >= kLeastPartitionBytes ? plan.run : plan.scattered;
     list.insert(list.end(), begin, end);
   }

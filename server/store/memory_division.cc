@@ -15,8 +15,8 @@ namespace {
 // The queue takes a part of memory, and no more than its writers have in hand with as much again for one of them.
 constexpr int64_t kQueuePart = 16;
 constexpr int64_t kMaxQueueBytes = (WriteBackQueue::kWriters + 1) * WriteBackQueue::kBatchBytes;
-// A slot, and the key's entry in the queue's table.
-constexpr int64_t kBytesBesideQueued = 80;
+// The value's header, a slot, the key's entry in the queue's table, and places in the lists of those who write it.
+constexpr int64_t kBytesBesideQueued = 136;
 // Rows without which no step is worth starting.
 constexpr int64_t kLeastRows = 64;
 

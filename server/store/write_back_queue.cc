@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/store/cold_record.h"
 
 namespace myriad {
 namespace {
@@ -20,10 +21,11 @@ constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity, absl::Duration gather)
     : cold_(cold),
       record_bytes_(record_bytes),
+      value_bytes_(kColdHeaderBytes + record_bytes),
       capacity_(capacity),
       gather_(gather),
-      batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / record_bytes, capacity / (kWriters + 1)))),
-      bytes_(new std::byte[record_bytes * capacity]),
+      batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / value_bytes_, capacity / (kWriters + 1)))),
+      values_(new char[value_bytes_ * capacity]),
       slots_(capacity) {
   // From here on neither list allocates.
   free_.reserve(capacity);
@@ -38,6 +40,8 @@ WriteBackQueue::~WriteBackQueue() {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
+    may_gather_.SignalAll();
+    has_batch_.SignalAll();
   }
   for (std::thread& writer : writers_) writer.join();
 }
@@ -62,12 +66,15 @@ bool WriteBackQueue::Put(RowKey key, int64_t step, const std::byte* bytes) {
   const bool is_over_older = found != newest_.end() && !older_is_in_hand;
   if (!is_over_older && free_.empty()) return false;
   const uint32_t slot = is_over_older ? found->second : free_.back();
-  slots_[slot] = {key, step};
-  std::memcpy(BytesOf(slot), bytes, record_bytes_);
+  const ColdStore::Encoded encoded = cold_->Encode({static_cast<uint64_t>(key), step, bytes}, ValueOf(slot));
+  slots_[slot] = {key, static_cast<uint32_t>(encoded.value.size())};
   if (is_over_older) return true;
   newest_[key] = slot;
   free_.pop_back();
-  if (!older_is_in_hand) waiting_.push_back(slot);
+  if (!older_is_in_hand) {
+    waiting_.push_back(slot);
+    WakeWriters();
+  }
   return true;
 }
 
@@ -75,14 +82,15 @@ bool WriteBackQueue::Find(RowKey key, std::byte* bytes, int64_t* step) const {
   absl::MutexLock lock(&mu_);
   const auto found = newest_.find(key);
   if (found == newest_.end()) return false;
-  std::memcpy(bytes, BytesOf(found->second), record_bytes_);
-  *step = slots_[found->second].step;
+  std::memcpy(bytes, ValueOf(found->second) + kColdHeaderBytes, record_bytes_);
+  *step = StepOfColdValue(ValueOf(found->second));
   return true;
 }
 
 absl::Status WriteBackQueue::Drain() {
   absl::MutexLock lock(&mu_);
   ++draining_;
+  has_batch_.Signal();
   AwaitUnlessItFails(&WriteBackQueue::IsIdle);
   --draining_;
   return IsIdle() ? absl::OkStatus() : failed_;
@@ -105,19 +113,19 @@ WriteBackQueue::Statistics WriteBackQueue::statistics() const {
 
 void WriteBackQueue::Run() {
   std::vector<uint32_t> batch;
-  std::vector<ColdStore::Record> records;
+  std::vector<ColdStore::Encoded> records;
   while (Take(&batch, &records)) {
-    std::sort(records.begin(), records.end(), [](const ColdStore::Record& a, const ColdStore::Record& b) { return a.key < b.key; });
     if (!WriteAll(records)) return;
     Release(batch);
   }
 }
 
-bool WriteBackQueue::Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Record>* records) {
+bool WriteBackQueue::Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Encoded>* records) {
   absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &WriteBackQueue::MayGather));
+  while (!MayGather()) may_gather_.Wait(&mu_);
   gathering_ = true;
-  mu_.AwaitWithTimeout(absl::Condition(this, &WriteBackQueue::HasBatch), gather_);
+  const absl::Time deadline = absl::Now() + gather_;
+  while (!HasBatch() && !has_batch_.WaitWithDeadline(&mu_, deadline)) continue;
   gathering_ = false;
   if (stopping_) return false;
   batch->assign(waiting_.begin(), waiting_.begin() + std::min<size_t>(batch_records_, waiting_.size()));
@@ -125,8 +133,9 @@ bool WriteBackQueue::Take(std::vector<uint32_t>* batch, std::vector<ColdStore::R
   records->clear();
   for (const uint32_t slot : *batch) {
     slots_[slot].in_hand = true;
-    records->push_back({static_cast<uint64_t>(slots_[slot].key), slots_[slot].step, BytesOf(slot)});
+    records->push_back({static_cast<uint64_t>(slots_[slot].key), {ValueOf(slot), slots_[slot].value_bytes}});
   }
+  WakeWriters();
   return true;
 }
 
@@ -141,17 +150,26 @@ void WriteBackQueue::Release(absl::Span<const uint32_t> batch) {
     }
     free_.push_back(slot);
   }
+  WakeWriters();
 }
 
-absl::Status WriteBackQueue::TryToWrite(absl::Span<const ColdStore::Record> records) {
+void WriteBackQueue::WakeWriters() {
+  if (gathering_) {
+    if (HasBatch()) has_batch_.Signal();
+  } else if (!waiting_.empty()) {
+    may_gather_.Signal();
+  }
+}
+
+absl::Status WriteBackQueue::TryToWrite(absl::Span<const ColdStore::Encoded> records) {
   try {
-    return cold_->Write(records);
+    return cold_->WriteEncoded(records);
   } catch (const std::exception& error) {  // For want of memory, or of threads.
     return absl::ResourceExhaustedError(absl::StrCat("writing ", records.size(), " rows: ", error.what()));
   }
 }
 
-bool WriteBackQueue::WriteAll(absl::Span<const ColdStore::Record> records) {
+bool WriteBackQueue::WriteAll(absl::Span<const ColdStore::Encoded> records) {
   while (true) {
     int64_t number = 0;
     {

@@ -56,23 +56,25 @@ class WriteBackQueue {
  private:
   struct Slot {
     RowKey key = 0;
-    int64_t step = 0;
+    uint32_t value_bytes = 0;
     bool in_hand = false;  // Of a writer: its bytes stay as they are.
   };
-  std::byte* BytesOf(uint32_t slot) const { return bytes_.get() + slot * record_bytes_; }
+  char* ValueOf(uint32_t slot) const { return values_.get() + slot * value_bytes_; }
   // Of each writer.
   void Run();
   // The next batch, whose slots are in hand from then on; false if the queue stops.
-  bool Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Record>* records) ABSL_LOCKS_EXCLUDED(mu_);
+  bool Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Encoded>* records) ABSL_LOCKS_EXCLUDED(mu_);
   void Release(absl::Span<const uint32_t> batch) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits until `done`, or a write that begins from now on fails.
   void AwaitUnlessItFails(bool (WriteBackQueue::*done)() const) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // False if there is no room.
   bool Put(RowKey key, int64_t step, const std::byte* bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status TryToWrite(absl::Span<const ColdStore::Record> records);
+  absl::Status TryToWrite(absl::Span<const ColdStore::Encoded> records);
   // Writes the records until the disk takes them; false if the queue stops first.
-  bool WriteAll(absl::Span<const ColdStore::Record> records) ABSL_LOCKS_EXCLUDED(mu_);
+  bool WriteAll(absl::Span<const ColdStore::Encoded> records) ABSL_LOCKS_EXCLUDED(mu_);
   bool MustNotRest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || hurry_; }
+  // Wakes the writers that have something to do.
+  void WakeWriters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !free_.empty(); }
   bool MayGather() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || (!gathering_ && !waiting_.empty()); }
   // As much as is written at a time, or somebody waits for it.
@@ -83,12 +85,16 @@ class WriteBackQueue {
 
   ColdStore* const cold_;
   const int64_t record_bytes_;
+  const int64_t value_bytes_;  // Of a whole record: room of a slot.
   const int64_t capacity_;
   const absl::Duration gather_;
-  const int64_t batch_records_;               // A writer's part of the queue at most; one part is for what is added meanwhile.
-  const std::unique_ptr<std::byte[]> bytes_;  // Of slot i at i * record_bytes.
+  const int64_t batch_records_;           // A writer's part of the queue at most; one part is for what is added meanwhile.
+  const std::unique_ptr<char[]> values_;  // Of slot i at i * value_bytes_.
 
+  // Writers in wait have variables of their own: a condition of theirs would be looked at by each Add(), row by row.
   mutable absl::Mutex mu_;
+  absl::CondVar may_gather_;
+  absl::CondVar has_batch_;
   std::vector<Slot> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<uint32_t> free_ ABSL_GUARDED_BY(mu_);
   // Slots that no writer has, in the order of Add(), but for those whose key has one in hand: they come here once that is written.

@@ -13,15 +13,15 @@
 namespace myriad {
 namespace {
 
-std::vector<ColdStore::Record> RecordsAt(const std::vector<uint64_t>& keys) {
-  std::vector<ColdStore::Record> records;
-  for (const uint64_t key : keys) records.push_back({key, 0, nullptr});
+std::vector<ColdStore::Encoded> RecordsAt(const std::vector<uint64_t>& keys) {
+  std::vector<ColdStore::Encoded> records;
+  for (const uint64_t key : keys) records.push_back({key, {}});
   return records;
 }
 
-std::vector<uint64_t> KeysOf(const std::vector<const ColdStore::Record*>& records) {
+std::vector<uint64_t> KeysOf(const std::vector<ColdStore::Encoded>& records) {
   std::vector<uint64_t> keys;
-  for (const ColdStore::Record* record : records) keys.push_back(record->key);
+  for (const ColdStore::Encoded& record : records) keys.push_back(record.key);
   return keys;
 }
 
@@ -40,7 +40,7 @@ TEST(ColdWritePlanTest, EachRecordOnceInOrderAndTheRunOfWholePartitions) {
     }
     const std::vector<uint64_t> sorted = keys;
     std::shuffle(keys.begin(), keys.end(), random);
-    const std::vector<ColdStore::Record> records = RecordsAt(keys);
+    const std::vector<ColdStore::Encoded> records = RecordsAt(keys);
     const ColdWritePlan plan = PlanColdWrite(records, value_bytes, run_bytes, 8 << 20);
     const std::vector<uint64_t> run = KeysOf(plan.run), scattered = KeysOf(plan.scattered);
     EXPECT_TRUE(std::is_sorted(run.begin(), run.end()));
@@ -59,7 +59,7 @@ TEST(ColdWritePlanTest, APartitionThatLeavesAPoolGoesApartFromPositives) {
   std::vector<uint64_t> keys;
   for (uint64_t i = 0; i < 2441; ++i) keys.push_back(uint64_t{70} << kRowKeyIndexBits | i);
   for (uint64_t i = 0; i < 600; ++i) keys.push_back((i * 6) << kRowKeyIndexBits | 5000);
-  const std::vector<ColdStore::Record> records = RecordsAt(keys);
+  const std::vector<ColdStore::Encoded> records = RecordsAt(keys);
   const ColdWritePlan plan = PlanColdWrite(records, 2064, 1 << 20, 8 << 20);
   EXPECT_EQ(plan.run.size(), 2441u);
   EXPECT_EQ(plan.scattered.size(), 600u);
@@ -69,7 +69,7 @@ TEST(ColdWritePlanTest, APartitionThatLeavesAPoolGoesApartFromPositives) {
 TEST(ColdWritePlanTest, ScatteredRecordsThatFillAMemtablePassItBy) {
   std::vector<uint64_t> keys;
   for (int64_t i = 0; i < (8 << 20) / 2064 + 1; ++i) keys.push_back(static_cast<uint64_t>(i) << kRowKeyIndexBits);
-  const std::vector<ColdStore::Record> records = RecordsAt(keys);
+  const std::vector<ColdStore::Encoded> records = RecordsAt(keys);
   EXPECT_TRUE(PlanColdWrite(records, 2064, 1 << 20, 8 << 20).scattered_as_run);
   EXPECT_FALSE(PlanColdWrite(absl::MakeConstSpan(records).subspan(2), 2064, 1 << 20, 8 << 20).scattered_as_run);
   EXPECT_FALSE(PlanColdWrite(records, 2064, int64_t{1} << 40, 8 << 20).scattered_as_run);

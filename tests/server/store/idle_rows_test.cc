@@ -234,7 +234,9 @@ TEST(IdleRowsTest, LongIdleRowsAreStoredWithoutSlots) {
   const auto short_records = [&] {
     int64_t count = 0;
     for (const auto& [key, record] : rig.disk().records()) {
-      const int64_t last = steps_of[rig.store().ClassOfKey(static_cast<int64_t>(key))];
+      const int64_t class_id = rig.store().ClassOfKey(static_cast<int64_t>(key));
+      if (class_id < 2) continue;  // Rows in use: what the disk has of them is out of date, by how much its writers' pace says.
+      const int64_t last = steps_of[class_id];
       const bool is_short = ColdStore::IsShort(record.step);
       EXPECT_EQ(is_short, ColdStore::StepOf(record.step) > last);
       if (is_short) {

@@ -1,5 +1,6 @@
 #include "server/store/write_back_queue.h"
 
+#include <cstring>
 #include <map>
 #include <random>
 #include <set>
@@ -11,20 +12,29 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "server/store/cold_record.h"
 
 namespace myriad {
 namespace {
+
+constexpr int64_t kBytes = 8;
 
 // Keeps steps by key. Writes wait for the gate, and fail if told to.
 class FakeCold : public ColdStore {
  public:
   absl::Status Read(absl::Span<Target>) override { return absl::UnimplementedError("not asked for"); }
-  absl::Status Write(absl::Span<const Record> records) override {
+  int64_t record_bytes() const override { return kBytes; }
+  Encoded Encode(const Record& record, char* value) const override {
+    std::memcpy(value, &record.step, sizeof(record.step));
+    std::memcpy(value + kColdHeaderBytes, record.bytes, kBytes);
+    return {record.key, {value, kColdHeaderBytes + kBytes}};
+  }
+  absl::Status WriteEncoded(absl::Span<const Encoded> records) override {
     absl::MutexLock lock(&mu_);
     ++arrived_;
-    for (const Record& record : records) EXPECT_TRUE(being_written_.insert(record.key).second) << "two writes of a key at a time";
+    for (const Encoded& record : records) EXPECT_TRUE(being_written_.insert(record.key).second) << "two writes of a key at a time";
     const absl::Status status = WriteOpen(records);
-    for (const Record& record : records) being_written_.erase(record.key);
+    for (const Encoded& record : records) being_written_.erase(record.key);
     return status;
   }
   absl::Status Ingest(const std::function<bool(Record*)>&) override { return absl::UnimplementedError("not asked for"); }
@@ -66,14 +76,15 @@ class FakeCold : public ColdStore {
   }
 
  private:
-  absl::Status WriteOpen(absl::Span<const Record> records) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+  absl::Status WriteOpen(absl::Span<const Encoded> records) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     mu_.Await(absl::Condition(&open_));
     mu_.AwaitWithTimeout(absl::Condition(&never_), absl::Microseconds(300));
     if (!fail_with_.ok()) return fail_with_;
     if (fail_every_ > 0 && arrived_ % fail_every_ == 0) return absl::UnavailableError("now and then");
-    for (const Record& record : records) {
-      EXPECT_LE(steps_[record.key], record.step) << "an older record over a newer one";
-      steps_[record.key] = record.step;
+    for (const Encoded& record : records) {
+      const int64_t step = StepOfColdValue(record.value.data());
+      EXPECT_LE(steps_[record.key], step) << "an older record over a newer one";
+      steps_[record.key] = step;
     }
     return absl::OkStatus();
   }
@@ -87,8 +98,6 @@ class FakeCold : public ColdStore {
   absl::Status fail_with_;
   std::map<uint64_t, int64_t> steps_;
 };
-
-constexpr int64_t kBytes = 8;
 
 std::vector<std::byte> Bytes(uint8_t value) { return std::vector<std::byte>(kBytes, static_cast<std::byte>(value)); }
 

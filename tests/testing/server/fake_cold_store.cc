@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "server/store/cold_record.h"
 
 namespace myriad {
 
@@ -27,12 +28,24 @@ class FakeDisk::Store : public ColdStore {
     return absl::OkStatus();
   }
 
-  absl::Status Write(absl::Span<const Record> records) override {
+  int64_t record_bytes() const override { return disk_->record_bytes_; }
+
+  Encoded Encode(const Record& record, char* value) const override {
+    std::memcpy(value + kColdHeaderBytes, record.bytes, disk_->record_bytes_);
+    SealColdValue(record.key, record.step, disk_->record_bytes_, value);
+    return {record.key, {value, static_cast<size_t>(kColdHeaderBytes + disk_->record_bytes_)}};
+  }
+
+  absl::Status WriteEncoded(absl::Span<const Encoded> records) override {
     std::set<uint64_t> keys;
-    for (const Record& record : records) EXPECT_TRUE(keys.insert(record.key).second) << "keys must be distinct";
+    for (const Encoded& record : records) EXPECT_TRUE(keys.insert(record.key).second) << "keys must be distinct";
     if (absl::Status status = disk_->Begin(Call::kWrite); !status.ok()) return status;
     absl::MutexLock lock(&disk_->mu_);
-    for (const Record& record : records) Put(record);
+    for (const Encoded& record : records) {
+      int64_t step = 0;
+      EXPECT_TRUE(DecodeColdValue(record.key, record.value.data(), disk_->record_bytes_, &step)) << "changed since it was encoded";
+      Put({record.key, step, reinterpret_cast<const std::byte*>(record.value.data() + kColdHeaderBytes)});
+    }
     accepted_bytes_ += static_cast<int64_t>(records.size()) * disk_->record_bytes_;
     return absl::OkStatus();
   }
