@@ -96,7 +96,7 @@ class StoreBench {
     store_ = *std::move(store);
     const absl::StatusOr<MemoryDivision> division = DivideMemory(head_, options_.rows, /*memory_bytes=*/0);
     if (!division.ok()) return division.status();
-    queue_.emplace(store_.get(), codec_.record_bytes(), division->queue_records);
+    queue_.emplace(store_.get(), division->queue_records);
     for (const auto& step :
          {&StoreBench::Load, &StoreBench::FetchAtRandom, &StoreBench::FetchPartitions, &StoreBench::WriteBack, &StoreBench::Churn}) {
       if (options_.should_stop && options_.should_stop()) return absl::CancelledError("interrupted");

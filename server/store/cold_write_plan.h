@@ -17,9 +17,9 @@ struct ColdWritePlan {
   bool scattered_as_run = false;              // They fill a memtable, so they pass it by, in one file.
 };
 
-// Both lists come in order of keys. A partition is written with the run if it has at least
-// kLeastPartitionBytes of records, and the run past the memtables if it has `run_bytes`. Scattered records go past them too if they have as
-// much and more than `memtable_bytes`, what one memtable takes.
+// Both lists come in order of keys. A partition is written with the run if it has at least kLeastPartitionBytes of records, and the run
+// past the memtables if it has `run_bytes`. Scattered records go past them too if they have as much and more than `memtable_bytes`, what
+// one memtable takes.
 ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes, int64_t run_bytes, int64_t memtable_bytes);
 
 constexpr int64_t kLeastPartitionBytes = 128 << 10;

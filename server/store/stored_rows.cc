@@ -6,8 +6,8 @@
 
 namespace myriad {
 
-StoredRows::StoredRows(std::unique_ptr<ColdStore> cold, int64_t record_bytes, int64_t queue_records)
-    : cold_(std::move(cold)), queue_(cold_.get(), record_bytes, queue_records) {}
+StoredRows::StoredRows(std::unique_ptr<ColdStore> cold, int64_t queue_records)
+    : cold_(std::move(cold)), queue_(cold_.get(), queue_records) {}
 
 absl::Status StoredRows::Read(absl::Span<ColdStore::Target> targets) {
   std::vector<ColdStore::Target*> on_disk;

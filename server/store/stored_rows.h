@@ -19,7 +19,7 @@ namespace myriad {
 class StoredRows {
  public:
   // `queue_records`: room of the write-back queue, at least 1.
-  StoredRows(std::unique_ptr<ColdStore> cold, int64_t record_bytes, int64_t queue_records);
+  StoredRows(std::unique_ptr<ColdStore> cold, int64_t queue_records);
 
   // Reads records of any keys, distinct, in any order. Errors: those of ColdStore::Read().
   absl::Status Read(absl::Span<ColdStore::Target> targets);
@@ -29,7 +29,7 @@ class StoredRows {
   ColdStore& cold() { return *cold_; }
   const ColdStore& cold() const { return *cold_; }
 
-  // Waits until all that was added is on disk, durable. Errors: those of ColdStore::Write() and Flush().
+  // Waits until all that was added is on disk, durable. Errors: those of ColdStore::WriteEncoded() and Flush().
   absl::Status Flush();
 
  private:

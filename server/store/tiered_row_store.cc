@@ -45,7 +45,7 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       slot_floats_(SlotNumbers(options.head)),
       presence_(std::move(presence)),
       idle_(options.head),
-      stored_(cold == nullptr ? nullptr : std::make_unique<StoredRows>(std::move(cold), codec_.record_bytes(), options.queue_records)),
+      stored_(cold == nullptr ? nullptr : std::make_unique<StoredRows>(std::move(cold), options.queue_records)),
       hot_(codec_.record_bytes()),
       is_kept_(options.head.partition_count, false),
       memory_bytes_(options.memory_bytes),

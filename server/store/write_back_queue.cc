@@ -18,10 +18,10 @@ constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 
 }  // namespace
 
-WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity, absl::Duration gather)
+WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration gather)
     : cold_(cold),
-      record_bytes_(record_bytes),
-      value_bytes_(kColdHeaderBytes + record_bytes),
+      record_bytes_(cold->record_bytes()),
+      value_bytes_(kColdHeaderBytes + record_bytes_),
       capacity_(capacity),
       gather_(gather),
       batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / value_bytes_, capacity / (kWriters + 1)))),

@@ -29,14 +29,14 @@ class WriteBackQueue {
 
   // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
   // is one run on the disk if it is written whole. Requires: capacity >= 1.
-  WriteBackQueue(ColdStore* cold, int64_t record_bytes, int64_t capacity, absl::Duration gather = absl::Milliseconds(100));
+  WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration gather = absl::Milliseconds(100));
   // Stops after the writes in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
   WriteBackQueue(const WriteBackQueue&) = delete;
   WriteBackQueue& operator=(const WriteBackQueue&) = delete;
 
   // Copies a record; waits while the queue is full. A record of the same key that still waits is older and gives way.
-  // Errors: what the disk answers to a write that begins meanwhile, those of ColdStore::Write(): the record is not taken.
+  // Errors: what the disk answers to a write that begins meanwhile, those of ColdStore::WriteEncoded(): the record is not taken.
   absl::Status Add(RowKey key, int64_t step, const std::byte* bytes);
   // The same without waiting: false if the queue is full.
   bool TryAdd(RowKey key, int64_t step, const std::byte* bytes);

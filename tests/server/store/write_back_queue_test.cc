@@ -104,7 +104,7 @@ std::vector<std::byte> Bytes(uint8_t value) { return std::vector<std::byte>(kByt
 TEST(WriteBackQueueTest, ARowIsFoundUntilTheColdStoreHasIt) {
   FakeCold cold;
   cold.Open(false);
-  WriteBackQueue queue(&cold, kBytes, 10);
+  WriteBackQueue queue(&cold, 10);
   ASSERT_TRUE(queue.Add(5, 1, Bytes(1).data()).ok());
   cold.WaitForAWrite();
   std::vector<std::byte> bytes(kBytes);
@@ -125,7 +125,7 @@ TEST(WriteBackQueueTest, ARowIsFoundUntilTheColdStoreHasIt) {
 
 TEST(WriteBackQueueTest, TheNewestOfManyIsWhatRemains) {
   FakeCold cold;
-  WriteBackQueue queue(&cold, kBytes, 100);
+  WriteBackQueue queue(&cold, 100);
   for (int64_t step = 0; step < 5000; ++step) ASSERT_TRUE(queue.Add(step % 37, step, Bytes(step).data()).ok());
   ASSERT_TRUE(queue.Drain().ok());
   const std::map<uint64_t, int64_t> steps = cold.steps();
@@ -136,7 +136,7 @@ TEST(WriteBackQueueTest, TheNewestOfManyIsWhatRemains) {
 // A record that still waits is written over where it lies, also in a queue that is full.
 TEST(WriteBackQueueTest, ARecordThatWaitsGivesWayToANewerOne) {
   FakeCold cold;
-  WriteBackQueue queue(&cold, kBytes, 8, absl::InfiniteDuration());
+  WriteBackQueue queue(&cold, 8, absl::InfiniteDuration());
   ASSERT_TRUE(queue.Add(1, 1, Bytes(1).data()).ok());
   for (int64_t step = 2; step < 50; ++step) ASSERT_TRUE(queue.TryAdd(1, step, Bytes(step).data()));
   EXPECT_EQ(queue.statistics().queued, 1);
@@ -150,7 +150,7 @@ TEST(WriteBackQueueTest, WritesAtTheSameTimeKeepTheNewestOfEachKey) {
   for (const int64_t capacity : {1, 3, 16, 200}) {
     FakeCold cold;
     cold.FailEvery(5);
-    WriteBackQueue queue(&cold, kBytes, capacity, absl::Microseconds(100));
+    WriteBackQueue queue(&cold, capacity, absl::Microseconds(100));
     constexpr int64_t kOwners = 3;
     constexpr int64_t kKeys = 20;  // Of each.
     std::vector<std::thread> owners;
@@ -185,7 +185,7 @@ TEST(WriteBackQueueTest, WritesAtTheSameTimeKeepTheNewestOfEachKey) {
 // What comes row by row is one write, if nobody waits for it before.
 TEST(WriteBackQueueTest, ABatchWaitsUntilItIsWorthAWrite) {
   FakeCold cold;
-  WriteBackQueue queue(&cold, kBytes, 200, absl::InfiniteDuration());
+  WriteBackQueue queue(&cold, 200, absl::InfiniteDuration());
   for (int64_t key = 0; key < 50; ++key) ASSERT_TRUE(queue.Add(key, 0, Bytes(0).data()).ok());
   cold.WaitForAWrite();
   ASSERT_TRUE(queue.Drain().ok());
@@ -196,7 +196,7 @@ TEST(WriteBackQueueTest, ABatchWaitsUntilItIsWorthAWrite) {
 TEST(WriteBackQueueTest, AFullQueueWaitsForTheDisk) {
   FakeCold cold;
   cold.Open(false);
-  WriteBackQueue queue(&cold, kBytes, 4);
+  WriteBackQueue queue(&cold, 4);
   for (int64_t key = 0; key < 4; ++key) ASSERT_TRUE(queue.Add(key, 0, Bytes(0).data()).ok());
   absl::Notification added;
   std::thread other([&] {
@@ -215,7 +215,7 @@ TEST(WriteBackQueueTest, AFullQueueWaitsForTheDisk) {
 TEST(WriteBackQueueTest, ADiskThatFailsIsToldAndGoesOnWhenItCanWriteAgain) {
   FakeCold cold;
   cold.Fail(absl::ResourceExhaustedError("disk full"));
-  WriteBackQueue queue(&cold, kBytes, 4);
+  WriteBackQueue queue(&cold, 4);
   for (int64_t key = 0; key < 4; ++key) ASSERT_TRUE(queue.Add(key, 0, Bytes(key).data()).ok());
   EXPECT_TRUE(absl::IsResourceExhausted(queue.Drain()));
   EXPECT_TRUE(absl::IsResourceExhausted(queue.Add(4, 0, Bytes(4).data())));
