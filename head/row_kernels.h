@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "head/prefetch.h"
+
 namespace myriad {
 
 // Passes over one vector of `dim` floats in plain memory, vectorised. All are pure; thread-safe on different outputs.
@@ -10,16 +12,9 @@ namespace myriad {
 // The norm below which a row or an embedding counts as degenerate: its cosines and gradients are 0.
 constexpr double kMinNorm = 1e-12;
 
-// Asks for a row that will be read soon (and written, if `write`). Rows lie anywhere in memory, so the hardware cannot foresee them.
+// As PrefetchBytes().
 inline void PrefetchRow(const float* row, int dim, bool write) {
-  constexpr int kFloatsPerLine = 16;
-  for (int d = 0; d < dim; d += kFloatsPerLine) {
-    if (write) {
-      __builtin_prefetch(row + d, 1);
-    } else {
-      __builtin_prefetch(row + d, 0);
-    }
-  }
+  PrefetchBytes(row, static_cast<int64_t>(dim) * static_cast<int64_t>(sizeof(float)), write);
 }
 // How many rows ahead of the one worked on.
 constexpr int64_t kPrefetchDistance = 2;

@@ -33,6 +33,7 @@
 #include "server/store/cold_store_rocksdb.h"
 #include "server/store/cold_store_runs.h"
 #include "server/store/cold_store_shortener.h"
+#include "server/store/cold_store_slices.h"
 #include "server/store/cold_write_plan.h"
 #include "server/store/fresh_tables.h"
 #include "server/store/io_pool.h"
@@ -84,18 +85,6 @@ rocksdb::ReadOptions PastCache() {
 
 // For ColdStore::KeyOf().
 void SetKey(uint64_t key, absl::Status* status) { status->SetPayload(kKeyPayload, absl::Cord(absl::StrCat(key))); }
-
-// Keys in [first, end) for an iterator; the slices point into it.
-struct Bounds {
-  Bounds(uint64_t first, uint64_t end) {
-    EncodeColdKey(first, first_key);
-    EncodeColdKey(end, end_key);
-  }
-  char first_key[kColdKeyBytes];
-  char end_key[kColdKeyBytes];
-  const rocksdb::Slice first{first_key, kColdKeyBytes};
-  const rocksdb::Slice end{end_key, kColdKeyBytes};
-};
 
 class RocksColdStore : public ColdStore {
  public:
@@ -320,7 +309,7 @@ class RocksColdStore : public ColdStore {
 
   absl::Status PutInNotes(const std::string& key, absl::string_view bytes) {
     rocksdb::WriteBatch batch;
-    const rocksdb::Status status = batch.Put(families_[kNotes], key, rocksdb::Slice(bytes.data(), bytes.size()));
+    const rocksdb::Status status = batch.Put(families_[kNotes], key, SliceOf(bytes));
     if (!status.ok()) return FromRocks(status, options_.folder);
     if (absl::Status written = WriteBatch(&batch); !written.ok()) return written;
     return FlushFamily(families_[kNotes]);
@@ -386,10 +375,8 @@ class RocksColdStore : public ColdStore {
   absl::Status ReadEach(absl::Span<Target> targets) const {
     rocksdb::PinnableSlice value;
     for (Target& target : targets) {
-      char key[kColdKeyBytes];
-      EncodeColdKey(target.key, key);
       value.Reset();
-      const rocksdb::Status status = db_->Get(PastCache(), db_->DefaultColumnFamily(), rocksdb::Slice(key, kColdKeyBytes), &value);
+      const rocksdb::Status status = db_->Get(PastCache(), db_->DefaultColumnFamily(), ColdKey(target.key).slice(), &value);
       if (absl::Status delivered = Deliver(status, value, &target); !delivered.ok()) return delivered;
     }
     return absl::OkStatus();
@@ -397,13 +384,13 @@ class RocksColdStore : public ColdStore {
 
   // Requires: at most kColdRecordsTogether.
   absl::Status ReadArray(absl::Span<Target> targets) const {
-    char keys[kColdRecordsTogether][kColdKeyBytes];
+    ColdKey keys[kColdRecordsTogether];
     rocksdb::Slice slices[kColdRecordsTogether];
     rocksdb::PinnableSlice values[kColdRecordsTogether];
     rocksdb::Status statuses[kColdRecordsTogether];
     for (size_t i = 0; i < targets.size(); ++i) {
-      EncodeColdKey(targets[i].key, keys[i]);
-      slices[i] = rocksdb::Slice(keys[i], kColdKeyBytes);
+      keys[i] = ColdKey(targets[i].key);
+      slices[i] = keys[i].slice();
     }
     db_->MultiGet(PastCache(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
     for (size_t i = 0; i < targets.size(); ++i) {
@@ -413,13 +400,14 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status ReadRange(absl::Span<Target> targets) const {
-    const Bounds bounds(targets.front().key, targets.back().key + 1);
+    const ColdKey end(targets.back().key + 1);
+    const rocksdb::Slice bound = end.slice();
     rocksdb::ReadOptions read = PastCache();
     // The whole range in one read, or nearly.
     read.readahead_size = (targets.back().key - targets.front().key + 1) * (value_bytes_ + kColdKeyBytes + 8);
-    read.iterate_upper_bound = &bounds.end;
+    read.iterate_upper_bound = &bound;
     const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
-    iterator->Seek(bounds.first);
+    iterator->Seek(ColdKey(targets.front().key).slice());
     for (Target& target : targets) {
       uint64_t key = 0;
       for (; iterator->Valid() && (key = DecodeColdKey(iterator->key().data())) < target.key; iterator->Next()) continue;
@@ -434,13 +422,14 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status ScanRange(uint64_t first, uint64_t end, absl::FunctionRef<absl::Status(const Record& record)> visit) const {
-    const Bounds bounds(first, end);
+    const ColdKey end_key(end);
+    const rocksdb::Slice bound = end_key.slice();
     rocksdb::ReadOptions read = PastCache();
     read.adaptive_readahead = true;  // Of those files alone that have many records in a row.
-    read.iterate_upper_bound = &bounds.end;
+    read.iterate_upper_bound = &bound;
     const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
     uint64_t last = first;
-    for (iterator->Seek(bounds.first); iterator->Valid(); iterator->Next()) {
+    for (iterator->Seek(ColdKey(first).slice()); iterator->Valid(); iterator->Next()) {
       Record record;
       last = DecodeColdKey(iterator->key().data());
       absl::Status status = Decode(last, iterator->value(), &record);
@@ -479,10 +468,7 @@ class RocksColdStore : public ColdStore {
     for (size_t begin = 0; begin < records.size(); begin += kBatch) {
       rocksdb::WriteBatch batch(std::min(kBatch, records.size() - begin) * (value_bytes_ + 32));
       for (const Encoded& record : records.subspan(begin, kBatch)) {
-        char key[kColdKeyBytes];
-        EncodeColdKey(record.key, key);
-        const rocksdb::Status status =
-            batch.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(record.value.data(), record.value.size()));
+        const rocksdb::Status status = batch.Put(ColdKey(record.key).slice(), SliceOf(record.value));
         if (!status.ok()) return FromRocks(status, options_.folder);
       }
       if (absl::Status status = WriteBatch(&batch); !status.ok()) return status;

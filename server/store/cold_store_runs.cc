@@ -13,8 +13,9 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/store/cold_record.h"
+#include "head/prefetch.h"
 #include "server/store/cold_store_options.h"
+#include "server/store/cold_store_slices.h"
 #include "server/store/fresh_tables.h"
 
 namespace myriad {
@@ -54,10 +55,8 @@ rocksdb::Status ColdStoreRuns::RemoveLeftovers(rocksdb::Env* env, const std::str
 }
 
 void ColdStoreRuns::ReadAround(uint64_t first_key) const {
-  char key[kColdKeyBytes];
-  EncodeColdKey(first_key, key);
   const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(rocksdb::ReadOptions()));
-  iterator->Seek(rocksdb::Slice(key, kColdKeyBytes));
+  iterator->Seek(ColdKey(first_key).slice());
   iterator->status().PermitUncheckedError();  // Whoever needs the blocks reads them again, and says so.
 }
 
@@ -71,9 +70,10 @@ rocksdb::Status ColdStoreRuns::Build(absl::Span<const ColdStore::Encoded> record
   rocksdb::Status status = writer.Open(path);
   for (const ColdStore::Encoded& record : records) {
     if (!status.ok()) break;
-    char key[kColdKeyBytes];
-    EncodeColdKey(record.key, key);
-    status = writer.Put(rocksdb::Slice(key, kColdKeyBytes), rocksdb::Slice(record.value.data(), record.value.size()));
+    if (const ColdStore::Encoded* const next = &record + 1; next != records.end()) {
+      PrefetchBytes(next->value.data(), next->value.size(), /*write=*/false);
+    }
+    status = writer.Put(ColdKey(record.key).slice(), SliceOf(record.value));
   }
   if (status.ok()) status = writer.Finish();
   return status;

@@ -6,10 +6,17 @@ namespace myriad {
 
 IoPool::IoPool(int threads) {
   threads_.reserve(threads);
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
+  } catch (...) {
+    Stop();
+    throw;
+  }
 }
 
-IoPool::~IoPool() {
+IoPool::~IoPool() { Stop(); }
+
+void IoPool::Stop() {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;

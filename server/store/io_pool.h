@@ -16,7 +16,7 @@ namespace myriad {
 // Threads that wait for a disk: their number is the depth of its queue. They stay from call to call. Thread-safe.
 class IoPool {
  public:
-  // Requires: threads >= 1.
+  // Requires: threads >= 1. Throws std::system_error if the system does not start as many.
   explicit IoPool(int threads);
   // Requires: no Run() is going on.
   ~IoPool();
@@ -36,6 +36,7 @@ class IoPool {
     std::exception_ptr thrown = nullptr;
   };
   void Work();
+  void Stop();
 
   absl::Mutex mu_;
   absl::CondVar has_work_;

@@ -1,6 +1,6 @@
 #include "server/store/pinned_rows.h"
 
-#include "head/row_kernels.h"
+#include "head/prefetch.h"
 
 namespace myriad {
 
@@ -30,10 +30,6 @@ void PinnedRows::Change(int64_t row, float* scratch, RowChange change) {
   idle_->Decode(r.class_id, r.step, r.settled, r.record, scratch, slots);
   change(scratch, slots);
   codec_->EncodeStep(step_, r.class_id, scratch, slots, r.record);
-}
-
-void PinnedRows::PrefetchBytes(int64_t row, int64_t bytes, bool write) const {
-  PrefetchRow(reinterpret_cast<const float*>(rows_[row].record), static_cast<int>(bytes / static_cast<int64_t>(sizeof(float))), write);
 }
 
 }  // namespace myriad

@@ -35,14 +35,12 @@ class PinnedRows : public RowEditor {
 
   int64_t count() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t scratch_floats() const override { return in_place_ ? 0 : dim_ + slot_floats_; }
-  void Prefetch(int64_t row) const override { PrefetchBytes(row, codec_->weight_bytes(), /*write=*/false); }
+  void Prefetch(int64_t row) const override { PrefetchBytes(rows_[row].record, codec_->weight_bytes(), /*write=*/false); }
   const float* Weights(int64_t row, float* scratch) const override;
-  void PrefetchToChange(int64_t row) const override { PrefetchBytes(row, codec_->record_bytes(), /*write=*/true); }
+  void PrefetchToChange(int64_t row) const override { PrefetchBytes(rows_[row].record, codec_->record_bytes(), /*write=*/true); }
   void Change(int64_t row, float* scratch, RowChange change) override;
 
  private:
-  void PrefetchBytes(int64_t row, int64_t bytes, bool write) const;
-
   const RowCodec* const codec_;
   const IdleRows* const idle_;
   const int64_t dim_;

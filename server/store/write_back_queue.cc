@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "head/prefetch.h"
 #include "server/store/cold_record.h"
 
 namespace myriad {
@@ -33,10 +34,17 @@ WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration
   for (int64_t slot = capacity - 1; slot >= 0; --slot) free_.push_back(static_cast<uint32_t>(slot));
   newest_.reserve(capacity);
   writers_.reserve(kWriters);
-  for (int i = 0; i < kWriters; ++i) writers_.emplace_back([this] { Run(); });
+  try {
+    for (int i = 0; i < kWriters; ++i) writers_.emplace_back([this] { Run(); });
+  } catch (...) {
+    Stop();
+    throw;
+  }
 }
 
-WriteBackQueue::~WriteBackQueue() {
+WriteBackQueue::~WriteBackQueue() { Stop(); }
+
+void WriteBackQueue::Stop() {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
@@ -71,6 +79,7 @@ bool WriteBackQueue::Put(RowKey key, int64_t step, const std::byte* bytes) {
   if (is_over_older) return true;
   newest_[key] = slot;
   free_.pop_back();
+  if (!free_.empty()) PrefetchBytes(ValueOf(free_.back()), value_bytes_, /*write=*/true);  // For the next record.
   if (!older_is_in_hand) {
     waiting_.push_back(slot);
     WakeWriters();

@@ -28,7 +28,7 @@ class WriteBackQueue {
   static constexpr int64_t kBatchBytes = ColdStore::kMostBytesWrittenAtOnce / kWriters;
 
   // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
-  // is one run on the disk if it is written whole. Requires: capacity >= 1.
+  // is one run on the disk if it is written whole. Requires: capacity >= 1. Throws std::system_error if the system starts no more threads.
   WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration gather = absl::Milliseconds(100));
   // Stops after the writes in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
@@ -62,6 +62,7 @@ class WriteBackQueue {
   char* ValueOf(uint32_t slot) const { return values_.get() + slot * value_bytes_; }
   // Of each writer.
   void Run();
+  void Stop();
   // The next batch, whose slots are in hand from then on; false if the queue stops.
   bool Take(std::vector<uint32_t>* batch, std::vector<ColdStore::Encoded>* records) ABSL_LOCKS_EXCLUDED(mu_);
   void Release(absl::Span<const uint32_t> batch) ABSL_LOCKS_EXCLUDED(mu_);

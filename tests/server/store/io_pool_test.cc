@@ -1,7 +1,13 @@
 #include "server/store/io_pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdint>
+#include <fstream>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -50,6 +56,35 @@ TEST(IoPoolTest, WhatAPartThrowsComesToTheCaller) {
   EXPECT_EQ(ran, 20) << "all parts have ended by then";
   pool.Run(20, [&](int64_t) { ++ran; });
   EXPECT_EQ(ran, 40);
+}
+
+// Room for the stacks of some of the threads, until the object goes.
+class LittleAddressSpace {
+ public:
+  LittleAddressSpace() {
+    ::getrlimit(RLIMIT_AS, &before_);
+    int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit little = before_;
+    little.rlim_cur = pages * ::sysconf(_SC_PAGESIZE) + (int64_t{128} << 20);
+    ::setrlimit(RLIMIT_AS, &little);
+  }
+  ~LittleAddressSpace() { ::setrlimit(RLIMIT_AS, &before_); }
+
+ private:
+  rlimit before_;
+};
+
+// Those that run by then would wait for work for ever.
+TEST(IoPoolTest, ThreadsThatTheSystemDoesNotStartEndNoProcess) {
+  {
+    const LittleAddressSpace little;
+    EXPECT_THROW(IoPool(256), std::system_error);
+  }
+  IoPool pool(2);
+  std::atomic<int> ran{0};
+  pool.Run(4, [&](int64_t) { ++ran; });
+  EXPECT_EQ(ran, 4);
 }
 
 // The long call cannot end before the short one has: its parts wait for it.
