@@ -55,6 +55,11 @@ void Shard::End(const std::string& head, HeadPtr made) {
   ShareMemory();
 }
 
+size_t Shard::head_count() const {
+  absl::MutexLock lock(&mu_);
+  return heads_.size();
+}
+
 HeadFolder::Options Shard::FolderOptions(size_t head_count) const {
   HeadFolder::Options folder;
   folder.max_rows = options_.max_rows;
@@ -62,6 +67,13 @@ HeadFolder::Options Shard::FolderOptions(size_t head_count) const {
   folder.available_memory = options_.available_memory;
   folder.log = options_.log;
   return folder;
+}
+
+absl::Status Shard::OfShare(const absl::Status& status, size_t head_count) const {
+  if (!absl::IsResourceExhausted(status) || options_.memory_bytes == 0 || head_count < 2) return status;
+  return Annotate(status, absl::StrCat("the ", options_.memory_bytes >> 20, " MiB of --memory are for ", head_count, " heads, ",
+                                       ShareOfMemory(head_count) >> 20, " MiB each, so --memory must be ", head_count,
+                                       " times what one of them needs"));
 }
 
 void Shard::ShareMemory() const {
@@ -82,32 +94,33 @@ Shard::HeadPtr Shard::Wrap(HeadFolder::Opened opened, int64_t least_incarnation)
 }
 
 absl::StatusOr<Shard::HeadPtr> Shard::Make(const HeadSpec& head, int shard_index, int shard_count) const {
-  size_t head_count;
-  {
-    absl::MutexLock lock(&mu_);
-    head_count = heads_.size();
-  }
+  const size_t head_count = this->head_count();
   const HeadFolder::Options folder = FolderOptions(head_count);
-  if (stored_.kept()) {
-    HeadState state;
-    state.head = head;
-    state.shard_index = shard_index;
-    state.shard_count = shard_count;
-    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Create(stored_.PathOf(head.name), state, folder);
-    if (!opened.ok()) return opened.status();
-    return Wrap(*std::move(opened));
-  }
-  TieredRowStore::Options store;
-  store.head = head;
-  store.shard_index = shard_index;
-  store.shard_count = shard_count;
-  store.max_rows = folder.max_rows;
-  store.memory_bytes = folder.memory_bytes;
-  store.available_memory = folder.available_memory;
-  auto presence = std::make_unique<PresenceBitmap>(Partitions(head.class_count, head.seed, head.partition_count), shard_index, shard_count);
-  return std::make_shared<HeadShard>(HeadShard::Options{head, shard_index, shard_count},
-                                     std::make_unique<TieredRowStore>(store, nullptr, std::move(presence)), nullptr, executor_, timer_,
-                                     connect_);
+  absl::StatusOr<HeadPtr> made = CatchAll([&]() -> absl::StatusOr<HeadPtr> {
+    if (stored_.kept()) {
+      HeadState state;
+      state.head = head;
+      state.shard_index = shard_index;
+      state.shard_count = shard_count;
+      absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Create(stored_.PathOf(head.name), state, folder);
+      if (!opened.ok()) return opened.status();
+      return Wrap(*std::move(opened));
+    }
+    TieredRowStore::Options store;
+    store.head = head;
+    store.shard_index = shard_index;
+    store.shard_count = shard_count;
+    store.max_rows = folder.max_rows;
+    store.memory_bytes = folder.memory_bytes;
+    store.available_memory = folder.available_memory;
+    auto presence =
+        std::make_unique<PresenceBitmap>(Partitions(head.class_count, head.seed, head.partition_count), shard_index, shard_count);
+    return std::make_shared<HeadShard>(HeadShard::Options{head, shard_index, shard_count},
+                                       std::make_unique<TieredRowStore>(store, nullptr, std::move(presence)), nullptr, executor_, timer_,
+                                       connect_);
+  });
+  if (!made.ok()) return OfShare(made.status(), head_count);
+  return made;
 }
 
 absl::Status Shard::OpenStored() {
@@ -130,7 +143,7 @@ absl::Status Shard::OpenStored() {
       heads_[name] = {nullptr, why};
       continue;
     }
-    if (!opened.ok()) return opened.status();
+    if (!opened.ok()) return OfShare(opened.status(), paths->size());
     HeadPtr head = Wrap(*std::move(opened));
     const std::string name = head->spec().name;
     if (stored_.PathOf(name) != path) {
@@ -187,7 +200,7 @@ void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDo
   if (found != nullptr) return found->Open(std::move(session), std::move(done));
   absl::StatusOr<HeadPtr> made = Make(head, session.shard_index, shard_count);
   absl::Status fits = made.status();
-  if (fits.ok()) fits = (*made)->CheckStepFits(session);
+  if (fits.ok()) fits = OfShare((*made)->CheckStepFits(session), head_count());
   if (fits.ok()) fits = (*made)->CheckExpectedStep(session);
   if (!fits.ok()) {
     // The head was not taken: its folder goes, and the others have its memory again.
@@ -344,14 +357,9 @@ absl::StatusOr<int64_t> Shard::RestoreAlone(const HeadState& saved, const std::s
   if (absl::Status status = ColdStore::Open(copied).status(); !status.ok()) return status;
   const absl::StatusOr<int64_t> incarnation = Retire(saved, save);
   if (!incarnation.ok()) return incarnation.status();
-  size_t head_count;
-  {
-    absl::MutexLock lock(&mu_);
-    head_count = heads_.size();
-  }
   const absl::Status placed = stored_.PutInPlace(name);
   absl::StatusOr<HeadFolder::Opened> opened =
-      placed.ok() ? HeadFolder::Open(stored_.PathOf(name), FolderOptions(head_count)) : absl::StatusOr<HeadFolder::Opened>(placed);
+      placed.ok() ? HeadFolder::Open(stored_.PathOf(name), FolderOptions(head_count())) : absl::StatusOr<HeadFolder::Opened>(placed);
   if (!opened.ok()) {
     absl::MutexLock lock(&mu_);
     heads_[name].why = absl::DataLossError(absl::StrCat("head '", name, "' was not put back to save ", save, ": ",

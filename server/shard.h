@@ -105,9 +105,12 @@ class Shard {
   // Takes a head out of use, so that another folder may come in its place; returns its incarnation. Errors: as CheckMayRestore();
   // FAILED_PRECONDITION (a step is under way), UNAVAILABLE (somebody still reads it: soon no more).
   absl::StatusOr<int64_t> Retire(const HeadState& saved, const std::string& save) ABSL_LOCKS_EXCLUDED(mu_);
+  size_t head_count() const ABSL_LOCKS_EXCLUDED(mu_);
   // The memory of each head where there are so many; 0: no limit.
   int64_t ShareOfMemory(size_t head_count) const;
   HeadFolder::Options FolderOptions(size_t head_count) const;
+  // As it is, or as a refusal for want of memory where there are so many heads: what it names is of the one head's share.
+  absl::Status OfShare(const absl::Status& status, size_t head_count) const;
   // All heads have their share of the memory, or are on their way to it.
   void ShareMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

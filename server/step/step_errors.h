@@ -4,6 +4,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,14 +15,20 @@
 
 namespace myriad {
 
-// The seam where exceptions end: what LibTorch or an allocation throws becomes INTERNAL or RESOURCE_EXHAUSTED. `function` returns
-// absl::Status or absl::StatusOr.
+// The seam where exceptions end: what LibTorch throws becomes INTERNAL; what an allocation does, or a thread that cannot be started,
+// RESOURCE_EXHAUSTED. `function` returns absl::Status or absl::StatusOr.
 template <typename Function>
 auto CatchAll(Function&& function) -> decltype(function()) {
   try {
     return function();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory");
+  } catch (const std::system_error& e) {
+    const bool no_thread = e.code() == std::errc::resource_unavailable_try_again;
+    if (no_thread)
+      return absl::ResourceExhaustedError(
+          "the system starts no more threads for this process: raise its limit (ulimit -u), or give it memory");
+    return absl::InternalError(e.what());
   } catch (const std::exception& e) {
     // LibTorch's messages go on with a stack; the first line says what happened.
     const std::string what = e.what();

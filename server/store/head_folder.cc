@@ -147,7 +147,7 @@ absl::Status HeadFolder::SetMemory(int64_t memory_bytes) {
   const absl::StatusOr<MemoryDivision> memory = Divide(state_, memory_bytes);
   if (!memory.ok()) return memory.status();
   memory_bytes_ = memory_bytes;
-  return rows_->SetMemory(memory->rows_bytes);
+  return rows_->SetMemory(memory->rows_bytes, memory->queue_records);
 }
 
 absl::Status HeadFolder::PutState() {

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/store/cold_store.h"
 #include "server/store/row_key.h"
@@ -24,8 +26,16 @@ class StoredRows {
   // Reads records of any keys, distinct, in any order. Errors: those of ColdStore::Read().
   absl::Status Read(absl::Span<ColdStore::Target> targets);
 
-  // On the way to the disk.
-  WriteBackQueue& queue() { return queue_; }
+  // Sends a record on its way, as the queue does.
+  absl::Status Add(RowKey key, int64_t step, const std::byte* bytes) { return queue_->Add(key, step, bytes); }
+  bool TryAdd(RowKey key, int64_t step, const std::byte* bytes) { return queue_->TryAdd(key, step, bytes); }
+  WriteBackQueue::Statistics queue_statistics() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  int64_t queue_records() const { return queue_records_; }
+  // Makes another queue once the one that is there is empty, and gives its memory back. Nobody may read or add meanwhile. Errors: those of
+  // ColdStore::WriteEncoded(), RESOURCE_EXHAUSTED (memory, threads): the queue stays as it is.
+  absl::Status SetQueueRecords(int64_t queue_records) ABSL_LOCKS_EXCLUDED(mu_);
+
   ColdStore& cold() { return *cold_; }
   const ColdStore& cold() const { return *cold_; }
 
@@ -34,7 +44,10 @@ class StoredRows {
 
  private:
   const std::unique_ptr<ColdStore> cold_;
-  WriteBackQueue queue_;
+  mutable absl::Mutex mu_;  // Between SetQueueRecords() and queue_statistics(); all others keep apart from the former.
+  std::unique_ptr<WriteBackQueue> queue_;
+  int64_t queue_records_;
+  double wait_seconds_before_ = 0.0;  // Of queues that are gone.
 };
 
 }  // namespace myriad

@@ -49,6 +49,7 @@ TieredRowStore::TieredRowStore(const Options& options, std::unique_ptr<ColdStore
       hot_(codec_.record_bytes()),
       is_kept_(options.head.partition_count, false),
       memory_bytes_(options.memory_bytes),
+      queue_records_(options.queue_records),
       loader_(stored_ == nullptr ? nullptr : std::make_unique<RowLoader>(stored_.get())),
       rows_(options.head, &codec_, &idle_) {
   if (stored_ != nullptr && options_.head.slots == OptimizerKind::kSgd) {
@@ -95,12 +96,12 @@ void TieredRowStore::SettleIfDue(uint32_t record) {
 
 absl::Status TieredRowStore::WriteBack(uint32_t record) {
   SettleIfDue(record);
-  return NameClass(stored_->queue().Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record)));
+  return NameClass(stored_->Add(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record)));
 }
 
 bool TieredRowStore::TryWriteBack(uint32_t record) {
   SettleIfDue(record);
-  return stored_->queue().TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
+  return stored_->TryAdd(KeyOf(hot_.ClassOf(record)), hot_.LastStep(record), hot_.At(record));
 }
 
 absl::Status TieredRowStore::Evict(uint32_t record) {
@@ -144,8 +145,9 @@ absl::Status TieredRowStore::CheckRowsFit(const StepRows& rows, std::optional<in
                                                    (least >> 20) + 1, " MiB"));
 }
 
-absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
+absl::Status TieredRowStore::SetMemory(int64_t memory_bytes, int64_t queue_records) {
   memory_bytes_ = memory_bytes;
+  queue_records_ = queue_records;
   SetSlabLimit();
   const absl::Status status = ComeDownToLimit();
   UpdateCounts();
@@ -155,7 +157,9 @@ absl::Status TieredRowStore::SetMemory(int64_t memory_bytes) {
 absl::Status TieredRowStore::ComeDownToLimit() {
   const int64_t limit = slab_limit_rows();
   // Without a disk no row can go; MakeRoom() takes no more in.
-  if (limit == 0 || stored_ == nullptr || hot_.touched_count() <= limit) return absl::OkStatus();
+  if (limit == 0 || stored_ == nullptr) return absl::OkStatus();
+  const bool has_other_queue = stored_->queue_records() != queue_records_;
+  if (hot_.touched_count() <= limit && !has_other_queue) return absl::OkStatus();
   for (const std::shared_ptr<LoadBatch>& batch : loading_) AwaitBatch(*batch);
   SettleLoaded();
   for (int64_t record = limit; record < hot_.taken_count(); ++record) {
@@ -163,11 +167,11 @@ absl::Status TieredRowStore::ComeDownToLimit() {
     if (absl::Status status = Evict(record); !status.ok()) return status;
   }
   hot_.Trim(limit);
-  return absl::OkStatus();
+  return has_other_queue ? NameClass(stored_->SetQueueRecords(queue_records_)) : absl::OkStatus();
 }
 
 double TieredRowStore::DiskWaitSeconds() const {
-  return load_wait_seconds_ + (stored_ == nullptr ? 0.0 : stored_->queue().statistics().wait_seconds);
+  return load_wait_seconds_ + (stored_ == nullptr ? 0.0 : stored_->queue_statistics().wait_seconds);
 }
 
 void TieredRowStore::AwaitBatch(const LoadBatch& batch) {
@@ -679,7 +683,7 @@ RowStoreStatistics TieredRowStore::statistics() const {
     result = published_;
   }
   if (stored_ != nullptr) {
-    const WriteBackQueue::Statistics queue = stored_->queue().statistics();
+    const WriteBackQueue::Statistics queue = stored_->queue_statistics();
     result.queued_rows = queue.queued;
     result.write_back_wait_seconds = queue.wait_seconds;
     result.cold = stored_->cold().statistics();

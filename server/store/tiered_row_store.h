@@ -83,9 +83,9 @@ class TieredRowStore : public RowStore {
   int64_t slab_limit_rows() const override { return slab_limit_.load(std::memory_order_relaxed); }
   RowStoreStatistics statistics() const override ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
-  // From now on with other memory; what is over goes to the disk, and back to the system. Not while rows are pinned. Requires: a cold store
-  // or no limit before and after. Errors: as Flush(): what could not go stays until the next pin.
-  absl::Status SetMemory(int64_t memory_bytes);
+  // From now on with other memory, as Options has it; what is over goes to the disk, and back to the system. Not while rows are pinned.
+  // Requires: a cold store or no limit before and after. Errors: as Flush(): what could not go stays until the next pin.
+  absl::Status SetMemory(int64_t memory_bytes, int64_t queue_records);
   // Asked before rows change, by Pin(), Write() and StoreVirtualRows(); its errors are theirs. nullptr: nobody is asked.
   void SetBeforeChange(std::function<absl::Status()> before_change) { before_change_ = std::move(before_change); }
   // The last step that Commit() was called for, or -1.
@@ -169,7 +169,8 @@ class TieredRowStore : public RowStore {
   std::vector<int32_t> kept_;                        // Partitions that are to stay, ascending,
   std::vector<bool> is_kept_;                        // the same by partition,
   std::deque<int32_t> coming_;                       // and those of them that are yet to be read.
-  std::atomic<int64_t> memory_bytes_;                // As TieredRowStore::Options has it, or SetMemory().
+  std::atomic<int64_t> memory_bytes_;                // As TieredRowStore::Options has it, or SetMemory();
+  int64_t queue_records_;                            // so has this.
   int64_t now_ = -1;                                 // The last step that was committed.
   double load_wait_seconds_ = 0.0;                   // Of AwaitBatch().
   int64_t swept_ = 0;                                // Where the sweep goes on.

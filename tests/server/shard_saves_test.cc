@@ -311,6 +311,20 @@ TEST(ShardSavesTest, AHeadThatWouldStarveTheOthersIsRefusedAndTheyGoOn) {
   EXPECT_TRUE(server.Step(1, 0).ok());
 }
 
+TEST(ShardSavesTest, AHeadThatDoesNotFitItsShareIsToldThatItIsOne) {
+  TempDir dir;
+  Server server(dir.path());
+  ASSERT_TRUE(server.Open(1).ok());
+  HeadSpec head = Head();
+  head.name = "large";
+  head.class_count = 1000000000;
+  const absl::Status refused = server.shard().FindOrCreate(head, 0, 1).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("are for 2 heads"));
+  EXPECT_TRUE(server.Step(1, 0).ok());
+}
+
 TEST(ShardSavesTest, ASaveThatCannotBeReadHidesNoOther) {
   TempDir dir;
   Server server(dir.path());

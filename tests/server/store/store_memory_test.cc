@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -73,7 +74,7 @@ TEST_F(StoreMemoryTest, WithLessMemoryWhatIsOverGoesToTheDisk) {
   Make(DataType::kBFloat16, /*records=*/500, /*queue_records=*/50);
   for (int64_t first = 0; first < 2000; first += 20) ASSERT_TRUE(Step(Range(first, 20)).ok());
   EXPECT_EQ(TouchedRecords(), 500);
-  ASSERT_TRUE(store_->SetMemory(memory_bytes_ * 3 / 5).ok());
+  ASSERT_TRUE(store_->SetMemory(memory_bytes_ * 3 / 5, /*queue_records=*/20).ok());
   EXPECT_EQ(store_->slab_limit_rows(), 300);
   EXPECT_EQ(TouchedRecords(), 300);
   for (const int64_t count : {100, 300}) {
@@ -105,6 +106,47 @@ TEST_F(StoreMemoryTest, AnAnnouncedRowThatCannotBeReadTakesNoRecordForEver) {
     for (int64_t first = 200; first < 400; first += 100) ASSERT_TRUE(Step(Range(first, 100)).ok());
     EXPECT_LE(TouchedRecords(), 100) << round;
   }
+}
+
+// Its memory is of the share that a head has.
+TEST_F(StoreMemoryTest, TheQueueGetsOtherRoomAndNothingThatWasInItIsLost) {
+  Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/50);
+  for (const int64_t queue_records : {80, 30}) {
+    ASSERT_TRUE(Step(Range(0, 100)).ok());
+    absl::Notification may_write;
+    disk_->SetHook([&](FakeDisk::Call call) {
+      if (call == FakeDisk::Call::kWrite) may_write.WaitForNotification();
+      return absl::OkStatus();
+    });
+    ASSERT_TRUE(Step(Range(200, 20)).ok()) << "20 rows give way to them";
+    EXPECT_GE(store_->statistics().queued_rows, 20);
+    std::thread disk([&] { may_write.Notify(); });
+    ASSERT_TRUE(store_->SetMemory(memory_bytes_, queue_records).ok());
+    disk.join();
+    EXPECT_EQ(store_->statistics().queued_rows, 0);
+    disk_->SetHook(nullptr);
+    std::vector<float> weights(100 * kDim);
+    ASSERT_TRUE(store_->Read(Range(0, 100), weights.data(), nullptr, nullptr, nullptr).ok());
+    for (int64_t id = 0; id < 100; ++id) ASSERT_EQ(weights[id * kDim], static_cast<float>(step_ - 2)) << id;
+  }
+}
+
+// Queued rows are kept by the queue that has them.
+TEST_F(StoreMemoryTest, TheQueueStaysAsItIsWhileTheDiskRefusesWhatIsInIt) {
+  Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/50);
+  ASSERT_TRUE(Step(Range(0, 100)).ok());
+  disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
+    return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
+  });
+  ASSERT_TRUE(Step(Range(200, 20)).ok());
+  const absl::Status refused = store_->SetMemory(memory_bytes_, /*queue_records=*/10);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  disk_->SetHook(nullptr);
+  ASSERT_TRUE(Step(Range(0, 100)).ok());
+  EXPECT_EQ(step_, 3);
+  std::vector<float> weights(20 * kDim);
+  ASSERT_TRUE(store_->Read(Range(200, 20), weights.data(), nullptr, nullptr, nullptr).ok());
+  for (int64_t i = 0; i < 20; ++i) ASSERT_EQ(weights[i * kDim], 1.0f) << i;
 }
 
 TEST_F(StoreMemoryTest, AStepThatWaitsForTheQueueSaysSo) {
