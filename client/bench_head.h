@@ -25,7 +25,9 @@ struct BenchHeadOptions {
   SamplerOptions::Kind sampler = SamplerOptions::Kind::kUniform;  // kUniform, kPool or kBlock.
   int64_t pool_size = 0;                                          // Of kPool; 32 S when 0, at most N.
   int64_t rotated_rows = 0;                                       // Of kPool; S/16, at least 1, when 0.
-  DataType dtype = DataType::kFloat32;                            // Of weights and momentum.
+  DataType dtype = DataType::kFloat32;                            // Of weights and slots.
+  OptimizerKind optimizer = OptimizerKind::kSgd;
+  IdleUpdate idle_update = IdleUpdate::kSkip;  // kExact: of kSgd alone.
   std::string store;                  // An existing folder for rows beyond memory; what is made in it goes at the end. None when empty.
   int64_t memory_bytes = 0;           // For the rows of all servers together; no limit when 0.
   bool prefill = false;               // All rows are on disk before the first step. Requires `store`.

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
+#include "head/type_names.h"
 #include "version.h"
 
 namespace myriad {
@@ -90,6 +91,8 @@ std::string ToJson(const BenchHeadOptions& options, const BenchHeadFigures& figu
   json["memory_bytes"] = MemoryBytes();
   json["sampler"] = SamplerName(options.sampler);
   json["dtype"] = options.dtype == DataType::kFloat32 ? "float32" : "bf16";
+  json["optimizer"] = std::string(NameOf(options.optimizer));
+  json["idle_update"] = options.idle_update == IdleUpdate::kExact ? "exact" : "skip";
   json["memory_limit_bytes"] = options.memory_bytes;
   if (figures.prefill) {
     const PrefillFigures& prefill = *figures.prefill;

@@ -344,6 +344,8 @@ HeadClient::Options BenchHeadClientOptions(const BenchHeadOptions& options, cons
   client.head.class_count = options.classes;
   client.head.embedding_dim = options.dim;
   client.head.weight_dtype = client.head.slot_dtype = options.dtype;
+  client.head.slots = client.training.optimizer.kind = options.optimizer;
+  client.training.optimizer.idle_update = options.idle_update;
   SamplerOptions& sampler = client.training.sampler;
   sampler.kind = options.sampler;
   sampler.sample_count = options.samples;

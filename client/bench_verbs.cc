@@ -7,6 +7,7 @@
 #include "client/bench_head.h"
 #include "client/stop_signals.h"
 #include "client/verbs.h"
+#include "head/type_names.h"
 
 namespace myriad {
 
@@ -18,6 +19,8 @@ void AddBench(CLI::App& app, Verb* verb) {
   auto placement = std::make_shared<std::string>("shard");
   auto sampler = std::make_shared<std::string>("uniform");
   auto dtype = std::make_shared<std::string>("float32");
+  auto optimizer = std::make_shared<std::string>("sgd");
+  auto idle_update = std::make_shared<std::string>("skip");
   CLI::App* head =
       bench->add_subcommand("head", "Time of a head's step over real servers, beside the matrix products it cannot do without");
   const auto add = [head](const char* name, auto* value, const char* help) {
@@ -40,8 +43,14 @@ void AddBench(CLI::App& app, Verb* verb) {
       ->capture_default_str();
   add("--pool-size", &options->pool_size, "Classes of the pool; 0: 32 S")->check(CLI::NonNegativeNumber);
   add("--rotated-rows", &options->rotated_rows, "Classes of the pool that a step replaces; 0: S/16")->check(CLI::NonNegativeNumber);
-  head->add_option("--dtype", *dtype, "Of weights and momentum: float32 or bf16")
+  head->add_option("--dtype", *dtype, "Of weights and slots, such as momentum: float32 or bf16")
       ->check(CLI::IsMember({"float32", "bf16"}))
+      ->capture_default_str();
+  head->add_option("--optimizer", *optimizer, "sgd, adamw or adagrad")
+      ->check(CLI::IsMember({"sgd", "adamw", "adagrad"}))
+      ->capture_default_str();
+  head->add_option("--idle-update", *idle_update, "Of rows that a step does not have: skip, or exact with sgd")
+      ->check(CLI::IsMember({"skip", "exact"}))
       ->capture_default_str();
   head->add_option("--store", options->store, "An existing folder for rows beyond --memory; what is made in it goes again");
   head->add_option("--memory", options->memory_bytes, "For the rows of all servers together, such as 2GiB; 0: no limit but the machine's")
@@ -50,13 +59,15 @@ void AddBench(CLI::App& app, Verb* verb) {
   head->add_option("--json", options->json_path, "Writes the figures to this file too");
   head->add_option("--server-binary", options->server_binary, kServerBinaryHelp);
   head->footer("Example:\n  myriad bench head --classes 100000000 --dim 512 --batch 256 --samples 16384 --steps 20 --json out.json");
-  head->callback([options, placement, sampler, dtype, verb] {
-    verb->run = [options, placement, sampler, dtype]() -> absl::Status {
+  head->callback([=] {
+    verb->run = [=]() -> absl::Status {
       options->placement = *placement == "worker" ? Placement::kWorker : Placement::kShard;
       options->sampler = *sampler == "pool"    ? SamplerOptions::Kind::kPool
                          : *sampler == "block" ? SamplerOptions::Kind::kBlock
                                                : SamplerOptions::Kind::kUniform;
       options->dtype = *dtype == "bf16" ? DataType::kBFloat16 : DataType::kFloat32;
+      options->optimizer = *OptimizerNamed(*optimizer);
+      options->idle_update = *idle_update == "exact" ? IdleUpdate::kExact : IdleUpdate::kSkip;
       const absl::StatusOr<std::string> server = Sibling(options->server_binary, "server", "myriad-server");
       if (!server.ok()) return server.status();
       options->server_binary = *server;

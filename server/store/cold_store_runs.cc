@@ -126,8 +126,12 @@ rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& files) {
     mu_.Lock();
     taking_in_ = false;
     for (Arrival* one : group) {
-      one->status = status;
       one->settled = true;
+      try {
+        one->status = status;
+      } catch (const std::bad_alloc&) {  // Of its text.
+        one->status = rocksdb::Status::MemoryLimit();
+      }
     }
   }
 }

@@ -29,7 +29,7 @@ class WriteBackQueue {
 
   // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
   // is one run on the disk if it is written whole. Requires: capacity >= 1. Throws std::system_error if the system starts no more threads.
-  WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration gather = absl::Milliseconds(100));
+  WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration gather = absl::Seconds(1));
   // Stops after the writes in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
   WriteBackQueue(const WriteBackQueue&) = delete;

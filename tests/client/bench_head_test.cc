@@ -29,6 +29,11 @@ TEST(BenchHeadTest, OptionsOutOfRangeAreRefusedBeforeAServerStarts) {
   EXPECT_EQ(message_of([](BenchHeadOptions* o) { o->shards = -1; }), "--shards is -1; at least 1");
   EXPECT_NE(message_of([](BenchHeadOptions* o) { o->classes = 0; }), "");
   EXPECT_NE(message_of([](BenchHeadOptions* o) { o->samples = o->classes + 1; }), "");
+  EXPECT_NE(message_of([](BenchHeadOptions* o) {
+              o->optimizer = OptimizerKind::kAdamW;
+              o->idle_update = IdleUpdate::kExact;
+            }),
+            "");
 }
 
 TEST(BenchHeadTest, AFileThatCannotBeWrittenIsToldBeforeAServerStarts) {
