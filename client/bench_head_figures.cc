@@ -92,7 +92,7 @@ std::string ToJson(const BenchHeadOptions& options, const BenchHeadFigures& figu
   json["sampler"] = SamplerName(options.sampler);
   json["dtype"] = options.dtype == DataType::kFloat32 ? "float32" : "bf16";
   json["optimizer"] = std::string(NameOf(options.optimizer));
-  json["idle_update"] = options.idle_update == IdleUpdate::kExact ? "exact" : "skip";
+  json["idle_update"] = std::string(NameOf(options.idle_update));
   json["memory_limit_bytes"] = options.memory_bytes;
   if (figures.prefill) {
     const PrefillFigures& prefill = *figures.prefill;

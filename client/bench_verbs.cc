@@ -67,7 +67,7 @@ void AddBench(CLI::App& app, Verb* verb) {
                                                : SamplerOptions::Kind::kUniform;
       options->dtype = *dtype == "bf16" ? DataType::kBFloat16 : DataType::kFloat32;
       options->optimizer = *OptimizerNamed(*optimizer);
-      options->idle_update = *idle_update == "exact" ? IdleUpdate::kExact : IdleUpdate::kSkip;
+      options->idle_update = *idle_update == NameOf(IdleUpdate::kExact) ? IdleUpdate::kExact : IdleUpdate::kSkip;
       const absl::StatusOr<std::string> server = Sibling(options->server_binary, "server", "myriad-server");
       if (!server.ok()) return server.status();
       options->server_binary = *server;

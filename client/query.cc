@@ -108,7 +108,7 @@ Json ToJson(const TrainingSpec& training) {
   }
   json["sampling_seed"] = training.sampler.seed;
   json[std::string(NameOf(training.optimizer.kind))] = ToJson(training.optimizer);
-  json["idle_update"] = training.optimizer.idle_update == IdleUpdate::kExact ? "exact" : "skip";
+  json["idle_update"] = std::string(NameOf(training.optimizer.idle_update));
   json["placement"] = training.placement == Placement::kWorker ? "worker" : "shard";
   return json;
 }

@@ -20,6 +20,8 @@ absl::string_view NameOf(OptimizerKind kind) {
   return "";
 }
 
+absl::string_view NameOf(IdleUpdate idle_update) { return idle_update == IdleUpdate::kExact ? "exact" : "skip"; }
+
 absl::optional<OptimizerKind> OptimizerNamed(absl::string_view name) {
   for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdamW, OptimizerKind::kAdagrad}) {
     if (NameOf(kind) == name) return kind;

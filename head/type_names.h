@@ -7,9 +7,10 @@
 
 namespace myriad {
 
-// The words for them in output, flags and files: "float32", "bfloat16", "float16"; "sgd", "adamw", "adagrad".
+// The words for them in output, flags and files: "float32", "bfloat16", "float16"; "sgd", "adamw", "adagrad"; "skip", "exact".
 absl::string_view NameOf(DataType dtype);
 absl::string_view NameOf(OptimizerKind kind);
+absl::string_view NameOf(IdleUpdate idle_update);
 // The optimizer of that name, or none.
 absl::optional<OptimizerKind> OptimizerNamed(absl::string_view name);
 

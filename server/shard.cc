@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -11,12 +12,21 @@
 #include "server/step/step_errors.h"
 #include "server/store/cold_store.h"
 #include "server/store/folders.h"
+#include "server/store/memory_division.h"
 #include "server/store/tiered_row_store.h"
 
 namespace myriad {
 namespace {
 
 constexpr size_t kMaxHeads = 1024;
+
+// A refusal for want of memory that a head gives, which knows its own share alone: with what all of so many heads need.
+absl::Status OfAll(const absl::Status& status, size_t head_count) {
+  const std::optional<int64_t> least = LeastMemoryOf(status);
+  if (!least || head_count < 2) return status;
+  return Annotate(status, absl::StrCat(head_count, " heads share --memory, which must be at least ",
+                                       (*least * static_cast<int64_t>(head_count) >> 20) + 1, " MiB for all; of one of them"));
+}
 
 }  // namespace
 
@@ -34,8 +44,9 @@ absl::Status Shard::CheckRoomForHead(const std::string& head) const {
   for (const auto& [name, other] : heads_) {
     const absl::Status fits = other.head != nullptr ? other.head->CheckFitsMemory(share) : absl::OkStatus();
     if (!fits.ok()) {
-      return Annotate(fits, absl::StrCat("head '", head, "' would leave the others ", share >> 20, " MiB each, of ",
-                                         options_.memory_bytes >> 20, " MiB of --memory for all"));
+      return OfAll(Annotate(fits, absl::StrCat("head '", head, "' would leave the others ", share >> 20, " MiB each, of ",
+                                               options_.memory_bytes >> 20, " MiB of --memory for all")),
+                   heads_.size() + 1);
     }
   }
   return absl::OkStatus();
@@ -69,11 +80,10 @@ HeadFolder::Options Shard::FolderOptions(size_t head_count) const {
   return folder;
 }
 
-absl::Status Shard::OfShare(const absl::Status& status, size_t head_count) const {
-  if (!absl::IsResourceExhausted(status) || options_.memory_bytes == 0 || head_count < 2) return status;
-  return Annotate(status, absl::StrCat("the ", options_.memory_bytes >> 20, " MiB of --memory are for ", head_count, " heads, ",
-                                       ShareOfMemory(head_count) >> 20, " MiB each, so --memory must be ", head_count,
-                                       " times what one of them needs"));
+absl::StatusOr<HeadFolder::Opened> Shard::OpenFolder(const std::string& path, size_t head_count) const {
+  absl::StatusOr<HeadFolder::Opened> opened = CatchAll([&] { return HeadFolder::Open(path, FolderOptions(head_count)); });
+  if (!opened.ok()) return OfAll(opened.status(), head_count);
+  return opened;
 }
 
 void Shard::ShareMemory() const {
@@ -82,7 +92,8 @@ void Shard::ShareMemory() const {
   for (const auto& [name, entry] : heads_) {
     if (entry.head == nullptr) continue;
     entry.head->SetMemory(share, [log = options_.log, name = name, share](const absl::Status& status) {
-      if (!status.ok() && log) log(absl::StrCat("head '", name, "' has not come down to ", share >> 20, " MiB yet: ", status.message()));
+      if (!status.ok() && log)
+        log(absl::StrCat("head '", name, "' has not got its share of ", share >> 20, " MiB yet: ", status.message()));
     });
   }
 }
@@ -119,7 +130,7 @@ absl::StatusOr<Shard::HeadPtr> Shard::Make(const HeadSpec& head, int shard_index
                                        std::make_unique<TieredRowStore>(store, nullptr, std::move(presence)), nullptr, executor_, timer_,
                                        connect_);
   });
-  if (!made.ok()) return OfShare(made.status(), head_count);
+  if (!made.ok()) return OfAll(made.status(), head_count);
   return made;
 }
 
@@ -129,7 +140,7 @@ absl::Status Shard::OpenStored() {
   if (!paths.ok()) return Annotate(paths.status(), "--store");
   absl::MutexLock lock(&mu_);
   for (const std::string& path : *paths) {
-    absl::StatusOr<HeadFolder::Opened> opened = HeadFolder::Open(path, FolderOptions(paths->size()));
+    absl::StatusOr<HeadFolder::Opened> opened = OpenFolder(path, paths->size());
     if (absl::IsNotFound(opened.status())) {
       if (options_.log) options_.log(absl::StrCat(path, ": a server was stopped while it made this head; it is removed"));
       RemoveAll(path).IgnoreError();
@@ -143,7 +154,7 @@ absl::Status Shard::OpenStored() {
       heads_[name] = {nullptr, why};
       continue;
     }
-    if (!opened.ok()) return OfShare(opened.status(), paths->size());
+    if (!opened.ok()) return opened.status();
     HeadPtr head = Wrap(*std::move(opened));
     const std::string name = head->spec().name;
     if (stored_.PathOf(name) != path) {
@@ -197,10 +208,15 @@ void Shard::Open(const HeadSpec& head, SessionOptions session, HeadShard::OpenDo
     return absl::OkStatus();
   }();
   if (!status.ok()) return done(status);
-  if (found != nullptr) return found->Open(std::move(session), std::move(done));
+  if (found != nullptr) {
+    return found->Open(std::move(session),
+                       [done = std::move(done), head_count = head_count()](const absl::StatusOr<HeadShard::Info>& info) {
+                         done(info.ok() ? info : OfAll(info.status(), head_count));
+                       });
+  }
   absl::StatusOr<HeadPtr> made = Make(head, session.shard_index, shard_count);
   absl::Status fits = made.status();
-  if (fits.ok()) fits = OfShare((*made)->CheckStepFits(session), head_count());
+  if (fits.ok()) fits = OfAll((*made)->CheckStepFits(session), head_count());
   if (fits.ok()) fits = (*made)->CheckExpectedStep(session);
   if (!fits.ok()) {
     // The head was not taken: its folder goes, and the others have its memory again.
@@ -359,7 +375,7 @@ absl::StatusOr<int64_t> Shard::RestoreAlone(const HeadState& saved, const std::s
   if (!incarnation.ok()) return incarnation.status();
   const absl::Status placed = stored_.PutInPlace(name);
   absl::StatusOr<HeadFolder::Opened> opened =
-      placed.ok() ? HeadFolder::Open(stored_.PathOf(name), FolderOptions(head_count())) : absl::StatusOr<HeadFolder::Opened>(placed);
+      placed.ok() ? OpenFolder(stored_.PathOf(name), head_count()) : absl::StatusOr<HeadFolder::Opened>(placed);
   if (!opened.ok()) {
     absl::MutexLock lock(&mu_);
     heads_[name].why = absl::DataLossError(absl::StrCat("head '", name, "' was not put back to save ", save, ": ",

@@ -109,8 +109,8 @@ class Shard {
   // The memory of each head where there are so many; 0: no limit.
   int64_t ShareOfMemory(size_t head_count) const;
   HeadFolder::Options FolderOptions(size_t head_count) const;
-  // As it is, or as a refusal for want of memory where there are so many heads: what it names is of the one head's share.
-  absl::Status OfShare(const absl::Status& status, size_t head_count) const;
+  // HeadFolder::Open(), with what it throws as a status.
+  absl::StatusOr<HeadFolder::Opened> OpenFolder(const std::string& path, size_t head_count) const;
   // All heads have their share of the memory, or are on their way to it.
   void ShareMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

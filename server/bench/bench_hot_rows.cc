@@ -85,8 +85,8 @@ absl::StatusOr<std::vector<Measured>> BenchHotRows(const HeadSpec& head, int64_t
     add(0.0f);
   }
 
-  Measured read{"hot read", "memcpy of the rows", step_rows, step_rows * dim * 4, step_rows * dim * 4, {}, {}};
-  Measured update{"hot update", "memcpy of rows and slots", step_rows, step_rows * dim * 8, step_rows * dim * 8, {}, {}};
+  Measured read{"hot read", "memcpy of the rows", step_rows, step_rows * dim * 4, step_rows * dim * 4};
+  Measured update{"hot update", "memcpy of rows and slots", step_rows, step_rows * dim * 8, step_rows * dim * 8};
   // As the slab lies.
   const HugePages plain(rows * 2 * dim * static_cast<int64_t>(sizeof(float)));
   const HugePages out(step_rows * 2 * dim * static_cast<int64_t>(sizeof(float)));

@@ -1,7 +1,5 @@
 #include "server/bench/bench_store.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -57,13 +55,6 @@ struct Amplification {
   double stall_seconds = 0.0;
   double cpu_seconds_per_gigabyte = 0.0;  // Of this process, a gigabyte accepted.
 };
-
-double CpuSeconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
-}
 
 struct Figures {
   std::vector<Measured> measured;
@@ -216,16 +207,16 @@ class StoreBench {
     }
     measured->bytes = measured->rows * codec_.record_bytes();
     measured->bound_seconds.push_back(seconds);
-    const absl::Time start = absl::Now();
-    for (Targets targets : groups) {
-      if (absl::Status status = store_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
-    }
-    measured->seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
-    return absl::OkStatus();
+    return measured->Time([&]() -> absl::Status {
+      for (Targets targets : groups) {
+        if (absl::Status status = store_->Read(absl::MakeSpan(targets)); !status.ok()) return status;
+      }
+      return absl::OkStatus();
+    });
   }
 
   absl::Status FetchAtRandom(Figures* figures) {
-    Measured measured{"random fetch", "the same preads", 0, 0, 0, {}, {}};
+    Measured measured{"random fetch", "the same preads"};
     for (int round = 0; round < options_.rounds; ++round) {
       if (absl::Status status = Fetch({TargetsOf(RandomKeys(options_.fetch_rows))}, &measured); !status.ok()) return status;
     }
@@ -234,7 +225,7 @@ class StoreBench {
   }
 
   absl::Status FetchPartitions(Figures* figures) {
-    Measured measured{"partition fetch", "the same preads", 0, 0, 0, {}, {}};
+    Measured measured{"partition fetch", "the same preads"};
     for (int round = 0; round < options_.rounds; ++round) {
       std::vector<Targets> groups;
       // All into one place: a partition's rows are looked at before the next comes.
@@ -268,7 +259,7 @@ class StoreBench {
   }
 
   absl::Status WriteBack(Figures* figures) {
-    Measured measured{"partition write-back", "the same files, synced", 0, 0, 0, {}, {}};
+    Measured measured{"partition write-back", "the same files, synced"};
     for (int round = 0; round < options_.rounds; ++round) {
       std::vector<uint64_t> keys;
       for (const int32_t partition : RandomPartitions()) {
@@ -276,11 +267,11 @@ class StoreBench {
       }
       const std::vector<ColdStore::Record> records = RecordsOf(keys, round);
       trace_.Start();
-      const absl::Time start = absl::Now();
-      absl::Status status = WriteThroughQueue(records);
-      if (status.ok()) status = store_->Flush();
+      const absl::Status status = measured.Time([&]() -> absl::Status {
+        if (absl::Status written = WriteThroughQueue(records); !written.ok()) return written;
+        return store_->Flush();
+      });
       if (!status.ok()) return status;
-      measured.seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
       const std::vector<FileAccess> trace = trace_.Stop();
       Settle();
       const absl::StatusOr<double> raw = ReplayTableWrites(trace, folder_, &pool_);

@@ -6,9 +6,11 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "head/partitions.h"
 #include "proto/wire/status.h"
+#include "server/store/folders.h"
 #include "server/store/memory_division.h"
 #include "server/store/presence_bitmap.h"
 #include "server/store/row_codec.h"
@@ -115,14 +117,23 @@ absl::StatusOr<HeadFolder::Opened> HeadFolder::Create(const std::string& path, c
   ColdStore::Options cold_options;
   cold_options.folder = path;
   cold_options.record_bytes = RowCodec(state.head).record_bytes();
+  bool is_ours = false;
+  const absl::Cleanup remove = [&] {  // After the store is closed.
+    if (is_ours) RemoveAll(path).IgnoreError();
+  };
   absl::StatusOr<std::unique_ptr<ColdStore>> cold = options.open_cold(cold_options);
   if (!cold.ok()) return cold.status();
-  if ((*cold)->GetNote(kStateNote).ok()) return absl::AlreadyExistsError(absl::StrCat(path, ": a head is there already"));
+  const absl::Status note = (*cold)->GetNote(kStateNote).status();
+  if (note.ok()) return absl::AlreadyExistsError(absl::StrCat(path, ": a head is there already"));
+  if (!absl::IsNotFound(note)) return note;
+  is_ours = true;
   HeadState clean = state;
   clean.clean = true;
   clean.presence = PresenceBitmap(PartitionsOf(state.head), state.shard_index, state.shard_count).Serialize();
   if (absl::Status status = (*cold)->PutNote(kStateNote, SerializeHeadState(clean)); !status.ok()) return status;
-  return Assemble(path, std::move(clean), *std::move(cold), options);
+  absl::StatusOr<Opened> opened = Assemble(path, std::move(clean), *std::move(cold), options);
+  is_ours = !opened.ok();
+  return opened;
 }
 
 absl::StatusOr<HeadFolder::Opened> HeadFolder::Open(const std::string& path, const Options& options) {

@@ -47,7 +47,7 @@ class HeadFolder {
   };
 
   // Makes a folder for a head without rows. `state`: spec and place. Errors: ALREADY_EXISTS, those of ColdStore::Open(), RESOURCE_EXHAUSTED
-  // as DivideMemory().
+  // as DivideMemory(). What was begun when an error came, or an exception (memory, threads), goes again.
   static absl::StatusOr<Opened> Create(const std::string& path, const HeadState& state, const Options& options);
   // Opens a folder that was made before. After an unclean stop it reads all records once, to find which rows exist and that none is
   // damaged. Errors: NOT_FOUND (no head there, and no trace of rows), DATA_LOSS (damaged), those of ColdStore::Open(), RESOURCE_EXHAUSTED

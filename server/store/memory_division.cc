@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/store/cold_store.h"
 #include "server/store/hot_rows.h"
@@ -17,6 +19,8 @@ constexpr int64_t kQueuePart = 16;
 constexpr int64_t kMaxQueueBytes = (WriteBackQueue::kWriters + 1) * WriteBackQueue::kBatchBytes;
 // The value's header, a slot, the key's entry in the queue's table, and places in the lists of those who write it.
 constexpr int64_t kBytesBesideQueued = 136;
+// Of a refusal: the least memory that would do.
+constexpr char kLeastMemoryPayload[] = "myriad/least_memory";
 // Rows without which no step is worth starting.
 constexpr int64_t kLeastRows = 64;
 
@@ -41,10 +45,10 @@ absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_
   division.rows_bytes = memory_bytes - division.fixed_bytes;
   const int64_t least_rows_bytes = kLeastRows * (RowCodec(head).record_bytes() + HotRows::kBytesBesideRecord);
   if (division.rows_bytes < least_rows_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("head '", head.name, "': --memory leaves ", memory_bytes >> 20, " MiB for its ",
-                                                     shard_classes, " classes here, and what keeps track of them on disk alone takes ",
-                                                     division.fixed_bytes >> 20, " MiB; give at least ",
-                                                     (LeastMemory(head, shard_classes, least_rows_bytes) >> 20) + 1, " MiB"));
+    return MemoryTooSmall(
+        absl::StrCat("head '", head.name, "': --memory leaves ", memory_bytes >> 20, " MiB for its ", shard_classes,
+                     " classes here, and what keeps track of them on disk alone takes ", division.fixed_bytes >> 20, " MiB"),
+        LeastMemory(head, shard_classes, least_rows_bytes));
   }
   return division;
 }
@@ -52,6 +56,18 @@ absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_
 int64_t LeastMemory(const HeadSpec& head, int64_t shard_classes, int64_t rows_bytes) {
   const int64_t beside_queue = KeptTrackBytes(head, shard_classes) + rows_bytes;
   return beside_queue + std::max(kLeastRows * QueuedBytes(head), std::min(beside_queue / (kQueuePart - 1), kMaxQueueBytes));
+}
+
+absl::Status MemoryTooSmall(const std::string& what, int64_t least_bytes) {
+  absl::Status refusal = absl::ResourceExhaustedError(absl::StrCat(what, "; give at least ", (least_bytes >> 20) + 1, " MiB"));
+  refusal.SetPayload(kLeastMemoryPayload, absl::Cord(absl::StrCat(least_bytes)));
+  return refusal;
+}
+
+std::optional<int64_t> LeastMemoryOf(const absl::Status& refusal) {
+  const absl::optional<absl::Cord> payload = refusal.GetPayload(kLeastMemoryPayload);
+  int64_t bytes = 0;
+  return payload && absl::SimpleAtoi(std::string(*payload), &bytes) ? std::make_optional(bytes) : std::nullopt;
 }
 
 }  // namespace myriad

@@ -3,6 +3,10 @@
 
 #include <cstdint>
 
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "head/head_spec.h"
 
@@ -22,6 +26,11 @@ absl::StatusOr<MemoryDivision> DivideMemory(const HeadSpec& head, int64_t shard_
 
 // The least memory of which DivideMemory() leaves `rows_bytes`, to a MiB or a queued record. A pure function.
 int64_t LeastMemory(const HeadSpec& head, int64_t shard_classes, int64_t rows_bytes);
+
+// RESOURCE_EXHAUSTED: `what`, and that `least_bytes` of --memory would do.
+absl::Status MemoryTooSmall(const std::string& what, int64_t least_bytes);
+// That number, of such a refusal.
+std::optional<int64_t> LeastMemoryOf(const absl::Status& refusal);
 
 }  // namespace myriad
 

@@ -42,9 +42,10 @@ absl::Status StoredRows::SetQueueRecords(int64_t queue_records) {
   } catch (const std::exception& error) {
     return absl::ResourceExhaustedError(absl::StrCat("a write-back queue of ", queue_records, " rows: ", error.what()));
   }
+  // The old queue goes once nobody waits for it.
   absl::MutexLock lock(&mu_);
   wait_seconds_before_ += queue_->statistics().wait_seconds;
-  queue_ = std::move(queue);
+  queue_.swap(queue);
   queue_records_ = queue_records;
   return absl::OkStatus();
 }

@@ -32,8 +32,8 @@ class StoredRows {
   WriteBackQueue::Statistics queue_statistics() const ABSL_LOCKS_EXCLUDED(mu_);
 
   int64_t queue_records() const { return queue_records_; }
-  // Makes another queue once the one that is there is empty, and gives its memory back. Nobody may read or add meanwhile. Errors: those of
-  // ColdStore::WriteEncoded(), RESOURCE_EXHAUSTED (memory, threads): the queue stays as it is.
+  // Makes another queue once the one that is there is empty, and gives its memory back. No other call meanwhile but queue_statistics().
+  // Errors: those of ColdStore::WriteEncoded(), RESOURCE_EXHAUSTED (memory, threads): the queue stays as it is.
   absl::Status SetQueueRecords(int64_t queue_records) ABSL_LOCKS_EXCLUDED(mu_);
 
   ColdStore& cold() { return *cold_; }

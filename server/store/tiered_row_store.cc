@@ -140,16 +140,17 @@ absl::Status TieredRowStore::CheckRowsFit(const StepRows& rows, std::optional<in
   const int64_t shard_classes = partitions_.ShardSize(options_.shard_index, options_.shard_count);
   const int64_t least = stored_ == nullptr ? needed : LeastMemory(options_.head, shard_classes, needed);
   const std::string others = rows.resident > rows.count ? absl::StrCat(", and what stays beside them, ", rows.resident, " in all,") : "";
-  return absl::ResourceExhaustedError(absl::StrCat("head '", options_.head.name, "': the ", rows.count, " rows of a step", others, " take ",
-                                                   needed >> 20, " MiB, and --memory leaves ", given >> 20, " MiB for rows; give at least ",
-                                                   (least >> 20) + 1, " MiB"));
+  return MemoryTooSmall(absl::StrCat("head '", options_.head.name, "': the ", rows.count, " rows of a step", others, " take ", needed >> 20,
+                                     " MiB, and --memory leaves ", given >> 20, " MiB for rows"),
+                        least);
 }
 
 absl::Status TieredRowStore::SetMemory(int64_t memory_bytes, int64_t queue_records) {
   memory_bytes_ = memory_bytes;
   queue_records_ = queue_records;
   SetSlabLimit();
-  const absl::Status status = ComeDownToLimit();
+  absl::Status status = ComeDownToLimit();
+  if (status.ok()) status = GiveQueueItsRoom();
   UpdateCounts();
   return status;
 }
@@ -157,9 +158,7 @@ absl::Status TieredRowStore::SetMemory(int64_t memory_bytes, int64_t queue_recor
 absl::Status TieredRowStore::ComeDownToLimit() {
   const int64_t limit = slab_limit_rows();
   // Without a disk no row can go; MakeRoom() takes no more in.
-  if (limit == 0 || stored_ == nullptr) return absl::OkStatus();
-  const bool has_other_queue = stored_->queue_records() != queue_records_;
-  if (hot_.touched_count() <= limit && !has_other_queue) return absl::OkStatus();
+  if (limit == 0 || stored_ == nullptr || hot_.touched_count() <= limit) return absl::OkStatus();
   for (const std::shared_ptr<LoadBatch>& batch : loading_) AwaitBatch(*batch);
   SettleLoaded();
   for (int64_t record = limit; record < hot_.taken_count(); ++record) {
@@ -167,7 +166,13 @@ absl::Status TieredRowStore::ComeDownToLimit() {
     if (absl::Status status = Evict(record); !status.ok()) return status;
   }
   hot_.Trim(limit);
-  return has_other_queue ? NameClass(stored_->SetQueueRecords(queue_records_)) : absl::OkStatus();
+  return absl::OkStatus();
+}
+
+absl::Status TieredRowStore::GiveQueueItsRoom() {
+  if (stored_ == nullptr || stored_->queue_records() == queue_records_) return absl::OkStatus();
+  for (const std::shared_ptr<LoadBatch>& batch : loading_) AwaitBatch(*batch);  // They read in the queue too.
+  return NameClass(stored_->SetQueueRecords(queue_records_));
 }
 
 double TieredRowStore::DiskWaitSeconds() const {
@@ -647,6 +652,8 @@ absl::Status TieredRowStore::Flush() {
   // Before the rows, which mean nothing without it.
   absl::Status status = idle_.active() ? stored_->cold().PutNote(kIdleNote, idle_.Serialize()) : absl::OkStatus();
   if (status.ok()) status = NameClass(stored_->Flush());
+  // What SetMemory() could not do, and said; rows are safe either way.
+  if (status.ok()) GiveQueueItsRoom().IgnoreError();
   UpdateCounts();
   return status;
 }

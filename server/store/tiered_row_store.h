@@ -84,7 +84,8 @@ class TieredRowStore : public RowStore {
   RowStoreStatistics statistics() const override ABSL_LOCKS_EXCLUDED(statistics_mu_);
 
   // From now on with other memory, as Options has it; what is over goes to the disk, and back to the system. Not while rows are pinned.
-  // Requires: a cold store or no limit before and after. Errors: as Flush(): what could not go stays until the next pin.
+  // Requires: a cold store or no limit before and after. Errors: as Flush(), RESOURCE_EXHAUSTED (a queue's threads or memory): what could
+  // not go stays until the next pin, and the queue until the next Flush() that succeeds.
   absl::Status SetMemory(int64_t memory_bytes, int64_t queue_records);
   // Asked before rows change, by Pin(), Write() and StoreVirtualRows(); its errors are theirs. nullptr: nobody is asked.
   void SetBeforeChange(std::function<absl::Status()> before_change) { before_change_ = std::move(before_change); }
@@ -122,6 +123,8 @@ class TieredRowStore : public RowStore {
   absl::Status Acquire(absl::Span<const int64_t> class_ids, bool load, PinFigures* figures);
   // Records that are beyond the limit go to the disk, and their memory back to the system.
   absl::Status ComeDownToLimit();
+  // Another queue, where it is to have other room.
+  absl::Status GiveQueueItsRoom();
   // Room for so many more records, if need be of rows that were to stay.
   absl::Status MakeRoom(int64_t records);
   // Waits until it has been read; what such waits and those for room in the queue came to.

@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--store", required=True)
     parser.add_argument("--rows", type=int, default=2000000)
     parser.add_argument("--partitions", type=int, default=256)
-    parser.add_argument("--churn", type=float, default=0.5)
+    parser.add_argument("--churn", type=float, default=0.5, help="rows written back by each pattern, of all; 0: none, which takes a fraction of the time")
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
     runs = {name: [] for name in VARIANTS}
@@ -64,8 +64,9 @@ def main():
         for measured in ("partition fetch", "partition write-back"):
             rate = median(name, "measured", measured, "bytes_per_second") / 1e6
             cells.append(f"{rate:,.0f} ({median(name, 'measured', measured, 'ratio'):.2f})")
-        amplification = [median(name, "write_amplification", pattern, "written_per_accepted") for pattern in ("a pool's rows", "whole partitions", "rows from anywhere")]
-        cells.append(", ".join(f"{value:.1f}" for value in amplification))
+        patterns = ("a pool's rows", "whole partitions", "rows from anywhere") if arguments.churn > 0 else ()
+        amplification = [median(name, "write_amplification", pattern, "written_per_accepted") for pattern in patterns]
+        cells.append(", ".join(f"{value:.1f}" for value in amplification) or "-")
         cells.append(f"{median(name, 'memory_bytes') / arguments.rows:.1f}")
         print(f"| {name} | " + " | ".join(cells) + " |")
 

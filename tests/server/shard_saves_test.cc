@@ -321,7 +321,7 @@ TEST(ShardSavesTest, AHeadThatDoesNotFitItsShareIsToldThatItIsOne) {
   const absl::Status refused = server.shard().FindOrCreate(head, 0, 1).status();
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
   EXPECT_THAT(std::string(refused.message()), HasSubstr("give at least"));
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("are for 2 heads"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("2 heads share --memory, which must be at least"));
   EXPECT_TRUE(server.Step(1, 0).ok());
 }
 

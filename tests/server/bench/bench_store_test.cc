@@ -38,6 +38,7 @@ TEST(BenchStoreTest, MeasuresEachWayToTheDiskAndLeavesNothingBehind) {
     EXPECT_GT(json["measured"][name]["bound_rows_per_second"].get<double>(), 0.0) << name;
   }
   EXPECT_EQ(json["measured"]["random fetch"]["rows"], 500);
+  EXPECT_GT(json["measured"]["partition write-back"]["processors_at_work"].get<double>(), 0.0);
   // A byte of data is written once when rows are loaded; small records have large keys.
   EXPECT_LT(json["ingest_written_ratio"].get<double>(), 2.0);
   EXPECT_GE(json["write_amplification"]["rows from anywhere"]["written_per_accepted"].get<double>(), 1.0);

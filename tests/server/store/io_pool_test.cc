@@ -58,16 +58,16 @@ TEST(IoPoolTest, WhatAPartThrowsComesToTheCaller) {
   EXPECT_EQ(ran, 40);
 }
 
-// Room for the stacks of some of the threads, until the object goes.
+// Room for the stacks of some threads, until the object goes.
 class LittleAddressSpace {
  public:
   LittleAddressSpace() {
-    ::getrlimit(RLIMIT_AS, &before_);
     int64_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
+    EXPECT_EQ(::getrlimit(RLIMIT_AS, &before_), 0);
     rlimit little = before_;
-    little.rlim_cur = pages * ::sysconf(_SC_PAGESIZE) + (int64_t{128} << 20);
-    ::setrlimit(RLIMIT_AS, &little);
+    little.rlim_cur = pages * ::sysconf(_SC_PAGESIZE) + (int64_t{64} << 20);
+    EXPECT_EQ(::setrlimit(RLIMIT_AS, &little), 0);
   }
   ~LittleAddressSpace() { ::setrlimit(RLIMIT_AS, &before_); }
 
@@ -77,9 +77,12 @@ class LittleAddressSpace {
 
 // Those that run by then would wait for work for ever.
 TEST(IoPoolTest, ThreadsThatTheSystemDoesNotStartEndNoProcess) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "a sanitizer ends the process itself where it finds no address space";
+#endif
   {
     const LittleAddressSpace little;
-    EXPECT_THROW(IoPool(256), std::system_error);
+    EXPECT_THROW(IoPool(4096), std::system_error);
   }
   IoPool pool(2);
   std::atomic<int> ran{0};

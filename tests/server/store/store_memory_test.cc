@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -111,23 +110,24 @@ TEST_F(StoreMemoryTest, AnAnnouncedRowThatCannotBeReadTakesNoRecordForEver) {
 // Its memory is of the share that a head has.
 TEST_F(StoreMemoryTest, TheQueueGetsOtherRoomAndNothingThatWasInItIsLost) {
   Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/50);
+  const auto step_with_the_disk_full = [&](const std::vector<int64_t>& ids) {
+    disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
+      return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
+    });
+    const absl::Status status = Step(ids);
+    disk_->SetHook(nullptr);
+    return status;
+  };
   for (const int64_t queue_records : {80, 30}) {
     ASSERT_TRUE(Step(Range(0, 100)).ok());
-    absl::Notification may_write;
-    disk_->SetHook([&](FakeDisk::Call call) {
-      if (call == FakeDisk::Call::kWrite) may_write.WaitForNotification();
-      return absl::OkStatus();
-    });
     ASSERT_TRUE(Step(Range(200, 20)).ok()) << "20 rows give way to them";
-    EXPECT_GE(store_->statistics().queued_rows, 20);
-    std::thread disk([&] { may_write.Notify(); });
     ASSERT_TRUE(store_->SetMemory(memory_bytes_, queue_records).ok());
-    disk.join();
     EXPECT_EQ(store_->statistics().queued_rows, 0);
-    disk_->SetHook(nullptr);
+    EXPECT_TRUE(step_with_the_disk_full(Range(300, queue_records)).ok()) << "as many give way, into the queue";
+    EXPECT_TRUE(absl::IsResourceExhausted(step_with_the_disk_full(Range(400, 1)))) << "and no more";
     std::vector<float> weights(100 * kDim);
     ASSERT_TRUE(store_->Read(Range(0, 100), weights.data(), nullptr, nullptr, nullptr).ok());
-    for (int64_t id = 0; id < 100; ++id) ASSERT_EQ(weights[id * kDim], static_cast<float>(step_ - 2)) << id;
+    for (int64_t id = 0; id < 100; ++id) ASSERT_EQ(weights[id * kDim], static_cast<float>(step_ - 3)) << id;
   }
 }
 
@@ -141,12 +141,12 @@ TEST_F(StoreMemoryTest, TheQueueStaysAsItIsWhileTheDiskRefusesWhatIsInIt) {
   ASSERT_TRUE(Step(Range(200, 20)).ok());
   const absl::Status refused = store_->SetMemory(memory_bytes_, /*queue_records=*/10);
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  ASSERT_TRUE(Step(Range(200, 10)).ok()) << "it fits, and needs no disk";
   disk_->SetHook(nullptr);
-  ASSERT_TRUE(Step(Range(0, 100)).ok());
-  EXPECT_EQ(step_, 3);
+  ASSERT_TRUE(store_->Flush().ok());
   std::vector<float> weights(20 * kDim);
   ASSERT_TRUE(store_->Read(Range(200, 20), weights.data(), nullptr, nullptr, nullptr).ok());
-  for (int64_t i = 0; i < 20; ++i) ASSERT_EQ(weights[i * kDim], 1.0f) << i;
+  for (int64_t i = 0; i < 20; ++i) ASSERT_EQ(weights[i * kDim], i < 10 ? 2.0f : 1.0f) << i;
 }
 
 TEST_F(StoreMemoryTest, AStepThatWaitsForTheQueueSaysSo) {

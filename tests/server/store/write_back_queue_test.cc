@@ -104,7 +104,7 @@ std::vector<std::byte> Bytes(uint8_t value) { return std::vector<std::byte>(kByt
 TEST(WriteBackQueueTest, ARowIsFoundUntilTheColdStoreHasIt) {
   FakeCold cold;
   cold.Open(false);
-  WriteBackQueue queue(&cold, 10);
+  WriteBackQueue queue(&cold, 10, /*gather=*/absl::Milliseconds(1));
   ASSERT_TRUE(queue.Add(5, 1, Bytes(1).data()).ok());
   cold.WaitForAWrite();
   std::vector<std::byte> bytes(kBytes);
