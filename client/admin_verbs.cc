@@ -170,7 +170,7 @@ void AddGrow(CLI::App* admin, Verb* verb) {
       "command again completes it.\n"
       "Examples:\n"
       "  myriad admin grow --shards 10.0.0.1:7711,10.0.0.2:7711 --head faces --identities new.txt --catalogue identities.tsv\n"
-      "  myriad admin grow --store runs/first/store --identities new.txt --catalogue runs/first/head/faces/identities.tsv\n"
+      "  myriad admin grow --store runs/first/store --identities new.txt --catalogue runs/first/store/faces.identities.tsv\n"
       "  myriad admin grow --shards 10.0.0.1:7711 --head faces --classes 400000 --embeddings means.safetensors");
   app->callback([flags, verb] { verb->run = [flags] { return flags->servers.Run(flags->options, GrowHead); }; });
 }

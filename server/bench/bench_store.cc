@@ -23,6 +23,7 @@
 #include "server/bench/raw_disk.h"
 #include "server/store/cold_store_trace.h"
 #include "server/store/direct_write.h"
+#include "server/store/huge_pages.h"
 #include "server/store/io_pool.h"
 #include "server/store/memory_division.h"
 #include "server/store/row_codec.h"
@@ -78,6 +79,7 @@ class StoreBench {
         random_(1) {}
 
   absl::Status Run(Figures* figures) {
+    if (absl::Status status = MakeRoom(); !status.ok()) return status;
     store_options_.folder = folder_ + "/rows";
     store_options_.record_bytes = codec_.record_bytes();
     store_options_.io_threads = options_.io_threads;
@@ -157,11 +159,21 @@ class StoreBench {
     return absl::OkStatus();
   }
 
-  // Targets of the keys, into buffer_.
+  // As a slab has them.
+  absl::Status MakeRoom() {
+    int64_t largest = 0;
+    for (int32_t p = 0; p < head_.partition_count; ++p) largest = std::max(largest, partitions_.size(p));
+    const int64_t records = std::max<int64_t>(options_.fetch_rows, largest * options_.partitions);
+    room_ = HugePages(records * codec_.record_bytes());
+    if (room_.data() != nullptr) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for ", records, " rows at a time; ask for fewer (--partitions)"));
+  }
+  std::byte* RoomOf(size_t record) { return reinterpret_cast<std::byte*>(room_.data()) + record * codec_.record_bytes(); }
+
+  // Targets of the keys, from the beginning of room_ on.
   Targets TargetsOf(const std::vector<uint64_t>& keys) {
-    buffer_.resize(keys.size() * codec_.record_bytes());
     Targets targets;
-    for (size_t i = 0; i < keys.size(); ++i) targets.push_back({keys[i], buffer_.data() + i * codec_.record_bytes(), 0});
+    for (size_t i = 0; i < keys.size(); ++i) targets.push_back({keys[i], RoomOf(i), 0});
     return targets;
   }
 
@@ -230,9 +242,6 @@ class StoreBench {
       std::vector<Targets> groups;
       // All into one place: a partition's rows are looked at before the next comes.
       for (const int32_t partition : RandomPartitions()) groups.push_back(TargetsOf(KeysOf(partition)));
-      for (Targets& targets : groups) {
-        for (size_t i = 0; i < targets.size(); ++i) targets[i].bytes = buffer_.data() + i * codec_.record_bytes();
-      }
       if (absl::Status status = Fetch(groups, &measured); !status.ok()) return status;
     }
     figures->measured.push_back(measured);
@@ -241,9 +250,8 @@ class StoreBench {
 
   std::vector<ColdStore::Record> RecordsOf(const std::vector<uint64_t>& keys, int64_t step) {
     std::vector<ColdStore::Record> records;
-    buffer_.resize(keys.size() * codec_.record_bytes());
     for (size_t i = 0; i < keys.size(); ++i) {
-      std::byte* const bytes = buffer_.data() + i * codec_.record_bytes();
+      std::byte* const bytes = RoomOf(i);
       codec_.EncodeVirtual(partitions_.ClassAt(PlaceOfKey(static_cast<RowKey>(keys[i]))), bytes);
       records.push_back({keys[i], step, bytes});
     }
@@ -359,7 +367,7 @@ class StoreBench {
   ColdStore::Options store_options_;
   std::unique_ptr<ColdStore> store_;
   std::optional<WriteBackQueue> queue_;
-  std::vector<std::byte> buffer_;
+  HugePages room_;  // Of the rows that are read or written.
 };
 
 nlohmann::ordered_json ToJson(const BenchStoreOptions& options, const Figures& figures) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,8 +27,9 @@ WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration
       capacity_(capacity),
       gather_(gather),
       batch_records_(std::max<int64_t>(1, std::min(kBatchBytes / value_bytes_, capacity / (kWriters + 1)))),
-      values_(new char[value_bytes_ * capacity]),
+      values_(value_bytes_ * capacity),
       slots_(capacity) {
+  if (values_.data() == nullptr) throw std::bad_alloc();
   // From here on neither list allocates.
   free_.reserve(capacity);
   waiting_.reserve(capacity);

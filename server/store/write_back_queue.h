@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <thread>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/store/cold_store.h"
+#include "server/store/huge_pages.h"
 #include "server/store/row_key.h"
 
 namespace myriad {
@@ -28,7 +28,8 @@ class WriteBackQueue {
   static constexpr int64_t kBatchBytes = ColdStore::kMostBytesWrittenAtOnce / kWriters;
 
   // Room for `capacity` records. `cold` outlives the queue. A batch waits for more at most for `gather`: a partition comes row by row, and
-  // is one run on the disk if it is written whole. Requires: capacity >= 1. Throws std::system_error if the system starts no more threads.
+  // is one run on the disk if it is written whole. Requires: capacity >= 1. Throws std::bad_alloc, and std::system_error if
+  // the system starts no more threads.
   WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration gather = absl::Seconds(1));
   // Stops after the writes in hand; what is still queued is gone unless Drain() was called.
   ~WriteBackQueue();
@@ -59,7 +60,7 @@ class WriteBackQueue {
     uint32_t value_bytes = 0;
     bool in_hand = false;  // Of a writer: its bytes stay as they are.
   };
-  char* ValueOf(uint32_t slot) const { return values_.get() + slot * value_bytes_; }
+  char* ValueOf(uint32_t slot) const { return reinterpret_cast<char*>(values_.data()) + slot * value_bytes_; }
   // Of each writer.
   void Run();
   void Stop();
@@ -89,8 +90,8 @@ class WriteBackQueue {
   const int64_t value_bytes_;  // Of a whole record: room of a slot.
   const int64_t capacity_;
   const absl::Duration gather_;
-  const int64_t batch_records_;           // A writer's part of the queue at most; one part is for what is added meanwhile.
-  const std::unique_ptr<char[]> values_;  // Of slot i at i * value_bytes_.
+  const int64_t batch_records_;  // A writer's part of the queue at most; one part is for what is added meanwhile.
+  const HugePages values_;       // Of slot i at i * value_bytes_.
 
   // Writers in wait have variables of their own: a condition of theirs would be looked at by each Add(), row by row.
   mutable absl::Mutex mu_;
