@@ -2,16 +2,13 @@
 
 #include <algorithm>
 
+#include "server/store/start_threads.h"
+
 namespace myriad {
 
 IoPool::IoPool(int threads) {
-  threads_.reserve(threads);
-  try {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
-  } catch (...) {
-    Stop();
-    throw;
-  }
+  StartThreads(
+      threads, [this] { Work(); }, [this] { Stop(); }, &threads_);
 }
 
 IoPool::~IoPool() { Stop(); }

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "head/prefetch.h"
 #include "server/store/cold_record.h"
+#include "server/store/start_threads.h"
 
 namespace myriad {
 namespace {
@@ -35,13 +36,8 @@ WriteBackQueue::WriteBackQueue(ColdStore* cold, int64_t capacity, absl::Duration
   waiting_.reserve(capacity);
   for (int64_t slot = capacity - 1; slot >= 0; --slot) free_.push_back(static_cast<uint32_t>(slot));
   newest_.reserve(capacity);
-  writers_.reserve(kWriters);
-  try {
-    for (int i = 0; i < kWriters; ++i) writers_.emplace_back([this] { Run(); });
-  } catch (...) {
-    Stop();
-    throw;
-  }
+  StartThreads(
+      kWriters, [this] { Run(); }, [this] { Stop(); }, &writers_);
 }
 
 WriteBackQueue::~WriteBackQueue() { Stop(); }

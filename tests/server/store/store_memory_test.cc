@@ -59,6 +59,12 @@ class StoreMemoryTest : public ::testing::Test {
     ++step_;
     return absl::OkStatus();
   }
+  // Writes are refused until the hook is taken back.
+  void FillTheDisk() {
+    disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
+      return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
+    });
+  }
   // Records whose memory the process has.
   int64_t TouchedRecords() const { return store_->reserved_row_count() - store_->row_count() + store_->statistics().slab_rows; }
 
@@ -111,9 +117,7 @@ TEST_F(StoreMemoryTest, AnAnnouncedRowThatCannotBeReadTakesNoRecordForEver) {
 TEST_F(StoreMemoryTest, TheQueueGetsOtherRoomAndNothingThatWasInItIsLost) {
   Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/50);
   const auto step_with_the_disk_full = [&](const std::vector<int64_t>& ids) {
-    disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
-      return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
-    });
+    FillTheDisk();
     const absl::Status status = Step(ids);
     disk_->SetHook(nullptr);
     return status;
@@ -135,9 +139,7 @@ TEST_F(StoreMemoryTest, TheQueueGetsOtherRoomAndNothingThatWasInItIsLost) {
 TEST_F(StoreMemoryTest, TheQueueStaysAsItIsWhileTheDiskRefusesWhatIsInIt) {
   Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/50);
   ASSERT_TRUE(Step(Range(0, 100)).ok());
-  disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
-    return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
-  });
+  FillTheDisk();
   ASSERT_TRUE(Step(Range(200, 20)).ok());
   const absl::Status refused = store_->SetMemory(memory_bytes_, /*queue_records=*/10);
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
@@ -166,9 +168,7 @@ TEST_F(StoreMemoryTest, AStepThatWaitsForTheQueueSaysSo) {
 TEST_F(StoreMemoryTest, AStepThatNeedsRoomIsRefusedWhileTheDiskIsFullAndOneThatFitsGoesOn) {
   Make(DataType::kFloat32, /*records=*/100, /*queue_records=*/10);
   ASSERT_TRUE(Step(Range(0, 100)).ok());
-  disk_->SetHook([](FakeDisk::Call call) -> absl::Status {
-    return call == FakeDisk::Call::kWrite ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
-  });
+  FillTheDisk();
   const absl::Status refused = Step(Range(100, 100));
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
   EXPECT_TRUE(Step(Range(80, 10)).ok()) << refused;
