@@ -550,9 +550,11 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t reads = options.io_threads * 2 * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
   // A compaction reads its inputs ahead and writes one table.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
-  constexpr int64_t kFreshTables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytesApart;
+  // The last file of each run may be a small one.
+  const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max<int64_t>(1 << 20, options.tuning.run_bytes) + kChunks;
+  const int64_t fresh_tables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + runs_at_once;
   const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
-                       kFreshTables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
+                       fresh_tables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;
 }
 

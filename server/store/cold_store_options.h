@@ -13,8 +13,6 @@ namespace myriad {
 // itself and nothing else; and anywhere at the second number.
 constexpr int64_t kLeastTableBytes = 4 << 20;
 constexpr int64_t kMostTableBytes = 256 << 20;
-// A file of a run ends here already before a partition that does not follow.
-constexpr int64_t kLeastTableBytesApart = kLeastTableBytes / 8;
 // Files of the newest level from which on writers wait for compactions: each costs a read of keys that it spans a look at its filter.
 constexpr int kMostNewestFiles = 96;
 // And from which on they are merged into the next level. Rows that were wanted alone lie all over the keys, so each such merge writes that

@@ -28,9 +28,7 @@ std::vector<int64_t> Cut(absl::Span<const ColdStore::Encoded> records, int64_t v
     const int64_t bytes = (i - cuts.back()) * value_bytes;
     const uint64_t partition = records[i].key >> kRowKeyIndexBits;
     const uint64_t last = records[i - 1].key >> kRowKeyIndexBits;
-    // A file covers all keys from its first to its last, so one of two partitions that lie apart would lie over all between them.
-    const int64_t least = partition > last + 1 ? kLeastTableBytesApart : kLeastTableBytes;
-    if (bytes >= kMostTableBytes || (by_partition && bytes >= least && partition != last)) cuts.push_back(i);
+    if (bytes >= kMostTableBytes || (by_partition && bytes >= kLeastTableBytes && partition != last)) cuts.push_back(i);
   }
   cuts.push_back(records.size());
   return cuts;

@@ -26,9 +26,13 @@ struct LoadBatch {
 };
 
 // Reads batches by a thread of its own, so that rows are in memory before a step asks for them. Single rows go before runs: those of a
-// coming step are few and needed soon, a run is long and is not. Thread-safe.
+// coming step are few and needed soon, a run is long and is not. Short runs are read together: one alone does not keep the disk busy.
+// Thread-safe.
 class RowLoader {
  public:
+  // Runs that wait are read together up to so many bytes, about a partition at ten million rows.
+  static constexpr int64_t kBytesTogether = int64_t{4} << 20;
+
   // `rows` outlives the loader.
   explicit RowLoader(StoredRows* rows);
   // Batches that were not begun end with CANCELLED; waits for the one in hand.
@@ -40,7 +44,14 @@ class RowLoader {
   void Start(std::shared_ptr<LoadBatch> batch);
 
  private:
+  static constexpr size_t kMostTogether = 64;
+
   void Run();
+  // Sets what is read next: a batch of single rows, or one or more runs. False if the loader stops.
+  bool Next() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Read(absl::Span<ColdStore::Target> targets) const;
+  // By one read; false, with nothing to go by, if anything is wrong with any of it.
+  bool ReadTogether() const;
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || !singles_.empty() || !runs_.empty(); }
 
   StoredRows* const rows_;
@@ -48,6 +59,7 @@ class RowLoader {
   std::deque<std::shared_ptr<LoadBatch>> singles_ ABSL_GUARDED_BY(mu_);
   std::deque<std::shared_ptr<LoadBatch>> runs_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::shared_ptr<LoadBatch>> batches_;  // In hand; the thread's.
   std::thread thread_;
 };
 
