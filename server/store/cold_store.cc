@@ -551,7 +551,7 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   // A compaction reads its inputs ahead and writes one table.
   const int64_t compactions = 2 * kMostNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
   // The last file of each run may be a small one.
-  const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max<int64_t>(1 << 20, options.tuning.run_bytes) + kChunks;
+  const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max(kLeastPartitionBytes, options.tuning.run_bytes) + kChunks;
   const int64_t fresh_tables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + runs_at_once;
   const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
                        fresh_tables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);

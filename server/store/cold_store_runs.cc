@@ -26,9 +26,8 @@ std::vector<int64_t> Cut(absl::Span<const ColdStore::Encoded> records, int64_t v
   std::vector<int64_t> cuts = {0};
   for (int64_t i = 1; i < static_cast<int64_t>(records.size()); ++i) {
     const int64_t bytes = (i - cuts.back()) * value_bytes;
-    const uint64_t partition = records[i].key >> kRowKeyIndexBits;
-    const uint64_t last = records[i - 1].key >> kRowKeyIndexBits;
-    if (bytes >= kMostTableBytes || (by_partition && bytes >= kLeastTableBytes && partition != last)) cuts.push_back(i);
+    const bool is_new_partition = records[i].key >> kRowKeyIndexBits != records[i - 1].key >> kRowKeyIndexBits;
+    if (bytes >= kMostTableBytes || (by_partition && bytes >= kLeastTableBytes && is_new_partition)) cuts.push_back(i);
   }
   cuts.push_back(records.size());
   return cuts;

@@ -101,7 +101,7 @@ TEST_F(RowLoaderTest, RunsThatWaitAreReadTogetherAndBehindSingleRows) {
   const auto single = Start(/*run=*/false, {50});
   const auto other_single = Start(/*run=*/false, {40});
   const auto third = Start(/*run=*/true, {30});
-  disk_->SetHook([this, single, other_single, second, reads = 0](FakeDisk::Call) mutable {
+  disk_->SetHook([single, other_single, second, reads = 0](FakeDisk::Call) mutable {
     EXPECT_TRUE(++reads < 3 || (single->done.HasBeenNotified() && other_single->done.HasBeenNotified()));
     EXPECT_FALSE(second->done.HasBeenNotified());
     EXPECT_LE(reads, 3) << "each single batch, and the runs by one read";
