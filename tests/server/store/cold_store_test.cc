@@ -7,6 +7,8 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -390,6 +392,39 @@ TEST(ColdStoreTest, CompactionsMakeRecordsShort) {
     }
   }
   store->KeepShort(100, nullptr);
+}
+
+// Of the threads of this process that have the name, the greatest; -1 if there is none.
+int NicenessOfThreads(const std::string& name) {
+  int greatest = -1;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "stat");
+    std::string stat;
+    std::getline(file, stat);
+    if (stat.find(absl::StrCat("(", name, ")")) == std::string::npos) continue;
+    // Behind the name 15 others come first.
+    std::istringstream fields(stat.substr(stat.rfind(')') + 1));
+    std::string field;
+    for (int i = 0; i < 16; ++i) fields >> field;
+    fields >> field;
+    greatest = std::max(greatest, std::stoi(field));
+  }
+  return greatest;
+}
+
+// A thread learns of its priority with its first work.
+TEST(ColdStoreTest, CompactionsTakeWhatIsLeftOfTheProcessors) {
+  TempDir dir;
+  std::unique_ptr<ColdStore> store = MustOpen(dir.File("rows"));
+  const std::vector<std::byte> bytes(kBytes, std::byte{7});
+  for (int64_t step = 0; NicenessOfThreads("rocksdb:low") < 19; ++step) {
+    ASSERT_LT(step, 1000) << "no compaction, or none of low priority";
+    std::vector<ColdStore::Record> records;
+    for (uint64_t key = 0; key < 40; ++key) records.push_back({key, step, bytes.data()});
+    ASSERT_TRUE(store->Write(records).ok());
+    ASSERT_TRUE(store->Flush().ok());
+  }
+  EXPECT_LT(NicenessOfThreads("rocksdb:high"), 19) << "rows wait for flushes";
 }
 
 TEST(ColdStoreTest, NotesLieBesideRecords) {
