@@ -547,12 +547,13 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   constexpr int64_t kIndexEntryBytes = 14;
   const int64_t tables = (blocks * kIndexEntryBytes + records * kFilterBitsPerRecord / 8) * 5 / 4;
   constexpr int64_t kOpenFileBytes = 12 << 10;
-  const int64_t files = records * value_bytes / kLeastTableBytes * 5 / 4 + kMostNewestFiles + kNewestFilesOnTheirWay;
+  constexpr int64_t kNewestFiles = kMostNewestFiles + kNewestFilesOnTheirWay;
+  const int64_t files = records * value_bytes / kLeastTableBytes * 5 / 4 + kNewestFiles;
   const int64_t memtables = kMemtables * kMemtableBytes * 5 / 4;
   // What is read at once, and its blocks one by one.
   const int64_t reads = options.io_threads * 2 * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
   // A compaction reads its inputs ahead and writes one table; the newest files are inputs of one at a time.
-  const int64_t compactions = (kMostNewestFiles + kNewestFilesOnTheirWay) * kCompactionReadAhead + kTableWriteBuffer * 2;
+  const int64_t compactions = kNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
   // The last file of each run may be a small one.
   const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max(kLeastPartitionBytes, options.tuning.run_bytes) + kChunks;
   const int64_t fresh_tables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + runs_at_once;

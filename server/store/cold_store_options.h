@@ -14,12 +14,12 @@ namespace myriad {
 constexpr int64_t kLeastTableBytes = 4 << 20;
 constexpr int64_t kMostTableBytes = 256 << 20;
 // Files of the newest level from which on writers wait for compactions: each costs a read of keys that it spans a look at its filter.
-// What is on its way then still comes: kMostBytesWrittenAtOnce of tables, and the small last one of each run.
 constexpr int kMostNewestFiles = 160;
-constexpr int kNewestFilesOnTheirWay = 32;
 // And from which on they are merged into the next level. Rows that were wanted alone lie all over the keys, so each such merge writes that
 // level anew, some 250 MB: the more files one takes in, the fewer bytes are written for each of theirs. 64 are about as much again.
 constexpr int kNewestFilesToCompact = 64;
+// What is on its way when writers begin to wait still comes: kMostBytesWrittenAtOnce of tables, and the small last one of each run.
+constexpr int kNewestFilesOnTheirWay = 32;
 
 constexpr int64_t kMemtableBytes = 8 << 20;
 constexpr int kMemtables = 2;
