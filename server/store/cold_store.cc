@@ -27,6 +27,7 @@
 #include "absl/time/time.h"
 #include "server/store/cold_read_plan.h"
 #include "server/store/cold_record.h"
+#include "server/store/cold_store_families.h"
 #include "server/store/cold_store_files.h"
 #include "server/store/cold_store_health.h"
 #include "server/store/cold_store_options.h"
@@ -57,7 +58,9 @@ constexpr char kNotePrefix[] = "note/";
 constexpr char kSizeKey[] = "record_bytes";
 // Of a status that is about one record: its key.
 constexpr char kKeyPayload[] = "myriad/record_key";
-constexpr int kNotes = 1;  // Among the column families; 0 holds records.
+// Column families: records in stretches, notes, scattered records.
+enum { kStretches, kNotes, kScattered };
+constexpr char kScatteredFamily[] = "scattered";
 
 absl::Status FromRocks(const rocksdb::Status& status, const std::string& folder) {
   if (status.ok()) return absl::OkStatus();
@@ -94,6 +97,7 @@ class RocksColdStore : public ColdStore {
   ~RocksColdStore() override {
     if (db_ == nullptr) return;
     runs_.reset();
+    records_.reset();
     for (rocksdb::ColumnFamilyHandle* family : families_) db_->DestroyColumnFamilyHandle(family);
     db_->Close();
   }
@@ -112,7 +116,10 @@ class RocksColdStore : public ColdStore {
       rocks.use_direct_reads = direct;
       rocks.use_direct_io_for_flush_and_compaction = direct;
       return rocksdb::DB::Open(rocks, options_.folder,
-                               {{rocksdb::kDefaultColumnFamilyName, rocks}, {kNotesFamily, NoteFamilyOptions(rocks)}}, &families_, &db);
+                               {{rocksdb::kDefaultColumnFamilyName, rocks},
+                                {kNotesFamily, NoteFamilyOptions(rocks)},
+                                {kScatteredFamily, ScatteredFamilyOptions(rocks)}},
+                               &families_, &db);
     };
     rocksdb::Status status = open(options_.tuning.direct_io);
     if (options_.tuning.direct_io && (status.IsNotSupported() || status.IsInvalidArgument())) status = open(false);
@@ -123,7 +130,8 @@ class RocksColdStore : public ColdStore {
     db_.reset(db);
     if (status = ColdStoreRuns::RemoveLeftovers(env_.get(), options_.folder); !status.ok()) return FromRocks(status, options_.folder);
     if (absl::Status size = CheckSize(); !size.ok()) return size;
-    runs_.emplace(db, rocks, options_.folder, value_bytes_);
+    records_.emplace(db, families_[kStretches], families_[kScattered]);
+    runs_.emplace(db, &*records_, rocks, options_.folder, value_bytes_);
     return absl::OkStatus();
   }
 
@@ -151,10 +159,7 @@ class RocksColdStore : public ColdStore {
 
   absl::Status WriteEncoded(absl::Span<const Encoded> records) override {
     const ColdWritePlan plan = PlanColdWrite(records, value_bytes_, options_.tuning.run_bytes, kMemtableBytes);
-    absl::Status status = WriteRun(plan.run, ColdStoreRuns::Kind::kPartitions);
-    if (status.ok()) {
-      status = plan.scattered_as_run ? WriteRun(plan.scattered, ColdStoreRuns::Kind::kScattered) : WriteToMemtables(plan.scattered);
-    }
+    absl::Status status = plan.past_memtables ? WriteRun(plan) : WriteToMemtables(plan.scattered);
     if (status.ok()) {
       accepted_bytes_ += static_cast<int64_t>(records.size()) * options_.record_bytes;
     } else {
@@ -171,8 +176,7 @@ class RocksColdStore : public ColdStore {
       std::future<absl::Status> done;
     };
     const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
-    const auto kind =
-        Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0 ? ColdStoreRuns::Kind::kLowest : ColdStoreRuns::Kind::kPartitions;
+    const bool is_empty = records_->Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0;
     Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
       chunk.records.reserve(capacity);
@@ -184,11 +188,11 @@ class RocksColdStore : public ColdStore {
     absl::Status status;
     // Sends off the chunk that is full; the next one to fill is the oldest that was sent.
     const auto send = [&] {
-      filling->done = std::async(std::launch::async, [this, full = filling, kind] {
-        if (absl::Status waited = AwaitCompactions(); !waited.ok()) return waited;
-        const rocksdb::Status added = runs_->Add(full->records, kind);
+      filling->done = std::async(std::launch::async, [this, full = filling, is_empty] {
+        absl::Status added = is_empty ? FromRocks(runs_->AddFirst(full->records), options_.folder)
+                                      : WriteRun(PlanColdWrite(full->records, value_bytes_, /*run_bytes=*/0, /*memtable_bytes=*/0));
         if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->records.size()) * options_.record_bytes;
-        return FromRocks(added, options_.folder);
+        return added;
       });
       filling = filling == &chunks[kChunks - 1] ? &chunks[0] : filling + 1;
       const absl::Status done = filling->done.valid() ? filling->done.get() : absl::OkStatus();
@@ -247,7 +251,7 @@ class RocksColdStore : public ColdStore {
     return absl::OkStatus();
   }
 
-  absl::Status Flush() override { return FlushFamily(db_->DefaultColumnFamily()); }
+  absl::Status Flush() override { return FlushFamily(families_[kScattered]); }  // The others hold nothing back.
 
   absl::Status LinkTo(const std::string& folder) override {
     struct stat info;
@@ -276,24 +280,18 @@ class RocksColdStore : public ColdStore {
   Statistics statistics() const override {
     using Properties = rocksdb::DB::Properties;
     Statistics result;
-    result.record_count_estimate = Property(Properties::kEstimateNumKeys);
-    result.disk_bytes = Property(Properties::kLiveSstFilesSize) + Property(Properties::kLiveBlobFileSize);
+    result.record_count_estimate = records_->Property(Properties::kEstimateNumKeys);
+    result.disk_bytes = records_->Property(Properties::kLiveSstFilesSize) + records_->Property(Properties::kLiveBlobFileSize);
     result.read_bytes = traffic_.read_bytes;
     result.written_bytes = traffic_.written_bytes;
     result.accepted_bytes = accepted_bytes_;
     result.stall_seconds = static_cast<double>(stall_nanoseconds_) * 1e-9;
-    result.memory_bytes = Property(Properties::kSizeAllMemTables) + Property(Properties::kEstimateTableReadersMem);
-    result.pending_compaction_bytes = Property(Properties::kEstimatePendingCompactionBytes);
+    result.memory_bytes = records_->Property(Properties::kSizeAllMemTables) + records_->Property(Properties::kEstimateTableReadersMem);
+    result.pending_compaction_bytes = records_->Property(Properties::kEstimatePendingCompactionBytes);
     return result;
   }
 
  private:
-  int64_t Property(const std::string& name) const {
-    uint64_t value = 0;
-    db_->GetIntProperty(name, &value);
-    return static_cast<int64_t>(value);
-  }
-
   absl::Status CheckSize() {
     std::string stored;
     const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), families_[kNotes], kSizeKey, &stored);
@@ -379,7 +377,7 @@ class RocksColdStore : public ColdStore {
     rocksdb::PinnableSlice value;
     for (Target& target : targets) {
       value.Reset();
-      const rocksdb::Status status = db_->Get(PastCache(), db_->DefaultColumnFamily(), ColdKey(target.key).slice(), &value);
+      const rocksdb::Status status = records_->Get(PastCache(), ColdKey(target.key).slice(), &value);
       if (absl::Status delivered = Deliver(status, value, &target); !delivered.ok()) return delivered;
     }
     return absl::OkStatus();
@@ -387,6 +385,7 @@ class RocksColdStore : public ColdStore {
 
   // Requires: at most kColdRecordsTogether.
   absl::Status ReadArray(absl::Span<Target> targets) const {
+    static_assert(kColdRecordsTogether <= ColdStoreFamilies::kMostKeys);
     ColdKey keys[kColdRecordsTogether];
     rocksdb::Slice slices[kColdRecordsTogether];
     rocksdb::PinnableSlice values[kColdRecordsTogether];
@@ -395,7 +394,7 @@ class RocksColdStore : public ColdStore {
       keys[i] = ColdKey(targets[i].key);
       slices[i] = keys[i].slice();
     }
-    db_->MultiGet(PastCache(), db_->DefaultColumnFamily(), targets.size(), slices, values, statuses, /*sorted_input=*/true);
+    records_->MultiGet(PastCache(), targets.size(), slices, values, statuses);
     for (size_t i = 0; i < targets.size(); ++i) {
       if (absl::Status delivered = Deliver(statuses[i], values[i], &targets[i]); !delivered.ok()) return delivered;
     }
@@ -409,17 +408,16 @@ class RocksColdStore : public ColdStore {
     // The whole range in one read, or nearly.
     read.readahead_size = (targets.back().key - targets.front().key + 1) * (value_bytes_ + kColdKeyBytes + 8);
     read.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
-    iterator->Seek(ColdKey(targets.front().key).slice());
+    ColdStoreFamilies::Iterator iterator = records_->NewIterator(read);
+    iterator.Seek(ColdKey(targets.front().key).slice());
     for (Target& target : targets) {
       uint64_t key = 0;
-      for (; iterator->Valid() && (key = DecodeColdKey(iterator->key().data())) < target.key; iterator->Next()) continue;
-      const bool found = iterator->Valid() && key == target.key;
-      const rocksdb::Status status = !iterator->status().ok() ? iterator->status()
-                                     : found                  ? rocksdb::Status::OK()
-                                                              : rocksdb::Status::NotFound();
-      if (absl::Status delivered = Deliver(status, found ? iterator->value() : rocksdb::Slice(), &target); !delivered.ok())
-        return delivered;
+      for (; iterator.Valid() && (key = DecodeColdKey(iterator.key().data())) < target.key; iterator.Next()) continue;
+      const bool found = iterator.Valid() && key == target.key;
+      const rocksdb::Status status = !iterator.status().ok() ? iterator.status()
+                                     : found                 ? rocksdb::Status::OK()
+                                                             : rocksdb::Status::NotFound();
+      if (absl::Status delivered = Deliver(status, found ? iterator.value() : rocksdb::Slice(), &target); !delivered.ok()) return delivered;
     }
     return absl::OkStatus();
   }
@@ -430,16 +428,16 @@ class RocksColdStore : public ColdStore {
     rocksdb::ReadOptions read = PastCache();
     read.adaptive_readahead = true;  // Of those files alone that have many records in a row.
     read.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(read));
+    ColdStoreFamilies::Iterator iterator = records_->NewIterator(read);
     uint64_t last = first;
-    for (iterator->Seek(ColdKey(first).slice()); iterator->Valid(); iterator->Next()) {
+    for (iterator.Seek(ColdKey(first).slice()); iterator.Valid(); iterator.Next()) {
       Record record;
-      last = DecodeColdKey(iterator->key().data());
-      absl::Status status = Decode(last, iterator->value(), &record);
+      last = DecodeColdKey(iterator.key().data());
+      absl::Status status = Decode(last, iterator.value(), &record);
       if (status.ok()) status = visit(record);
       if (!status.ok()) return status;
     }
-    return FromRocks(iterator->status(), absl::StrCat(options_.folder, ": after record ", last));
+    return FromRocks(iterator.status(), absl::StrCat(options_.folder, ": after record ", last));
   }
 
   // Begins of ranges of about as many bytes, and the end.
@@ -448,7 +446,7 @@ class RocksColdStore : public ColdStore {
     db_->GetLiveFilesMetaData(&files);
     std::vector<uint64_t> begins;
     for (const rocksdb::LiveFileMetaData& file : files) {
-      if (file.column_family_name == rocksdb::kDefaultColumnFamilyName) begins.push_back(DecodeColdKey(file.smallestkey.data()));
+      if (file.column_family_name != kNotesFamily) begins.push_back(DecodeColdKey(file.smallestkey.data()));
     }
     std::sort(begins.begin(), begins.end());
     const size_t stride = begins.size() / kVerifyRanges + 1;
@@ -460,18 +458,16 @@ class RocksColdStore : public ColdStore {
     return bounds;
   }
 
-  // Requires: in order of keys.
-  absl::Status WriteRun(absl::Span<const Encoded> records, ColdStoreRuns::Kind kind) {
-    if (records.empty()) return absl::OkStatus();
+  absl::Status WriteRun(const ColdWritePlan& plan) {
     if (absl::Status status = AwaitCompactions(); !status.ok()) return status;
-    return FromRocks(runs_->Add(records, kind), options_.folder);
+    return FromRocks(runs_->Add(plan.stretches, plan.scattered), options_.folder);
   }
 
   absl::Status WriteToMemtables(absl::Span<const Encoded> records) {
     for (size_t begin = 0; begin < records.size(); begin += kBatch) {
       rocksdb::WriteBatch batch(std::min(kBatch, records.size() - begin) * (value_bytes_ + 32));
       for (const Encoded& record : records.subspan(begin, kBatch)) {
-        const rocksdb::Status status = batch.Put(ColdKey(record.key).slice(), SliceOf(record.value));
+        const rocksdb::Status status = batch.Put(families_[kScattered], ColdKey(record.key).slice(), SliceOf(record.value));
         if (!status.ok()) return FromRocks(status, options_.folder);
       }
       if (absl::Status status = WriteBatch(&batch); !status.ok()) return status;
@@ -496,12 +492,23 @@ class RocksColdStore : public ColdStore {
     }
   }
 
+  // Of the family that has more.
+  int NewestFiles() const {
+    int most = 0;
+    for (rocksdb::ColumnFamilyHandle* family : {families_[kStretches], families_[kScattered]}) {
+      std::string count;
+      int files = 0;
+      if (db_->GetProperty(family, absl::StrCat(rocksdb::DB::Properties::kNumFilesAtLevelPrefix, 0), &count) &&
+          absl::SimpleAtoi(count, &files)) {
+        most = std::max(most, files);
+      }
+    }
+    return most;
+  }
+
   absl::Status AwaitCompactions() {
     const absl::Time start = absl::Now();
-    const std::string newest = absl::StrCat(rocksdb::DB::Properties::kNumFilesAtLevelPrefix, 0);
-    std::string count;
-    int files = 0;
-    while (db_->GetProperty(newest, &count) && absl::SimpleAtoi(count, &files) && files >= kMostNewestFiles) {
+    while (NewestFiles() >= kMostNewestFiles) {
       if (const rocksdb::Status error = health_->error(); !error.ok()) return FromRocks(error, options_.folder);
       health_->AwaitNews(kLookAgain);
     }
@@ -517,7 +524,8 @@ class RocksColdStore : public ColdStore {
   IoPool pool_;
   std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;
-  std::vector<rocksdb::ColumnFamilyHandle*> families_;  // Records, notes.
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;
+  std::optional<ColdStoreFamilies> records_;
   std::optional<ColdStoreRuns> runs_;
   std::atomic<int64_t> accepted_bytes_{0};
   std::atomic<int64_t> stall_nanoseconds_{0};

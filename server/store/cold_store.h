@@ -26,12 +26,13 @@ struct ColdStoreTuning {
   ColdReadBy apart = ColdReadBy::kGet;          // Records that lie apart. No iterator.
   ColdReadBy together = ColdReadBy::kMultiGet;  // Records that lie together: whole parts of a partition.
   bool blob_files = false;                      // Values in BlobDB's files, apart from keys.
-  int64_t run_bytes = int64_t{1} << 20;         // Whole partitions of as much go past the memtables as a sorted run.
+  int64_t run_bytes = int64_t{1} << 20;         // Records in a row of as much go past the memtables as a sorted run.
 };
 
 // Records of one size on disk (or short ones), each under a key with the number of the step that wrote it: the cold tier of one head on one
-// shard, a RocksDB in a folder of its own. Records in order of their keys lie in order on the disk, so a range of keys is one sequential
-// read; the upper bits of a key are its partition (row_key.h), and files are cut between partitions.
+// shard, a RocksDB in a folder of its own. Records that were written together, many in a row, lie in order of their keys on the disk, so a
+// range of keys is one sequential read; those that were written alone since then lie apart from them, until their range is written together
+// again. The upper bits of a key are its partition (row_key.h), and files are cut between partitions.
 //
 // There is no write-ahead log: records are durable after Flush(), and after a crash those written since may be of an older step. Each
 // carries a checksum over its key, its step and its bytes. Thread-safe.

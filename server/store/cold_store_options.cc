@@ -43,8 +43,7 @@ rocksdb::Options ColdRocksOptions(const ColdStore::Options& options) {
   rocksdb::Options rocks;
   rocks.create_if_missing = !options.must_exist;
   rocks.create_missing_column_families = true;
-  rocks.write_buffer_size = kMemtableBytes;
-  rocks.max_write_buffer_number = kMemtables;
+  rocks.write_buffer_size = kNoMemtableBytes;
   rocks.compression = rocksdb::kNoCompression;
   rocks.target_file_size_base = kMostTableBytes;
   rocks.sst_partitioner_factory = std::make_shared<PartitionCutterFactory>();
@@ -88,9 +87,20 @@ rocksdb::Options ColdRocksOptions(const ColdStore::Options& options) {
   return rocks;
 }
 
-rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& records) {
-  rocksdb::ColumnFamilyOptions notes(records);
-  notes.write_buffer_size = 64 << 10;
+rocksdb::ColumnFamilyOptions ScatteredFamilyOptions(const rocksdb::Options& stretches) {
+  rocksdb::ColumnFamilyOptions scattered(stretches);
+  scattered.write_buffer_size = kMemtableBytes;
+  scattered.max_write_buffer_number = kMemtables;
+  scattered.sst_partitioner_factory = nullptr;
+  scattered.compaction_style = rocksdb::kCompactionStyleUniversal;
+  scattered.level0_file_num_compaction_trigger = kScatteredRunsToCompact;
+  scattered.level_compaction_dynamic_level_bytes = false;
+  scattered.optimize_filters_for_hits = false;
+  return scattered;
+}
+
+rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& stretches) {
+  rocksdb::ColumnFamilyOptions notes(stretches);
   notes.sst_partitioner_factory = nullptr;
   notes.enable_blob_files = false;
   notes.compaction_filter = nullptr;

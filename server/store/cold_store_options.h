@@ -13,16 +13,23 @@ namespace myriad {
 // itself and nothing else; and anywhere at the second number.
 constexpr int64_t kLeastTableBytes = 4 << 20;
 constexpr int64_t kMostTableBytes = 256 << 20;
-// Files of the newest level from which on writers wait for compactions: each costs a read of keys that it spans a look at its filter.
+// Files of a family's newest level from which on writers wait for compactions: each costs a read of keys that it spans a look at its
+// filter.
 constexpr int kMostNewestFiles = 160;
-// And from which on they are merged into the next level. Rows that were wanted alone lie all over the keys, so each such merge writes that
-// level anew, some 250 MB: the more files one takes in, the fewer bytes are written for each of theirs. 64 are about as much again.
+// And from which on those of stretches are merged into the next level: the more files a merge takes in, the fewer bytes of that level are
+// written anew for each of theirs. Few come there: those that span keys of files in the levels between.
 constexpr int kNewestFilesToCompact = 64;
+// The same of scattered records, counted in sorted runs. Any of their files may have any record, so each costs every read a look: they are
+// merged sooner, but only with others of their size, so that a record is written anew once for each time that the family becomes twelve
+// times as large.
+constexpr int kScatteredRunsToCompact = 12;
 // What is on its way when writers begin to wait still comes: kMostBytesWrittenAtOnce of tables, and the small last one of each run.
 constexpr int kNewestFilesOnTheirWay = 32;
 
+// Of scattered records. Stretches pass their memtables by, and notes are flushed one by one.
 constexpr int64_t kMemtableBytes = 8 << 20;
 constexpr int kMemtables = 2;
+constexpr int64_t kNoMemtableBytes = 64 << 10;
 constexpr int64_t kCompactionReadAhead = 128 << 10;
 constexpr int64_t kBlockCacheBytes = 4 << 20;
 constexpr int64_t kTableWriteBuffer = 256 << 10;
@@ -31,10 +38,11 @@ constexpr int kFilterBitsPerRecord = 10;
 // are beyond 4 KB it would be made, and copied, a second time.
 constexpr int64_t kBlockOverhang = 256;
 
-// RocksDB's options for records; `env`, listeners and direct I/O are the caller's to set.
+// RocksDB's options for records in stretches (ColdStoreFamilies); `env`, listeners and direct I/O are the caller's to set.
 rocksdb::Options ColdRocksOptions(const ColdStore::Options& options);
-// For the notes beside them.
-rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& records);
+// For scattered records, and for the notes beside them.
+rocksdb::ColumnFamilyOptions ScatteredFamilyOptions(const rocksdb::Options& stretches);
+rocksdb::ColumnFamilyOptions NoteFamilyOptions(const rocksdb::Options& stretches);
 // Files that RocksDB may keep open in this process; -1: all.
 int MaxOpenFiles();
 

@@ -8,8 +8,6 @@
 #include <new>
 #include <utility>
 
-#include <rocksdb/sst_file_writer.h>
-
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -21,22 +19,35 @@
 namespace myriad {
 namespace {
 
-// Where a run is cut into files, as compactions cut theirs: the first record of each, and the end.
-std::vector<int64_t> Cut(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes, bool by_partition) {
+// Where stretches are cut into files, as compactions cut theirs: the first record of each, and the end.
+std::vector<int64_t> Cut(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes) {
   std::vector<int64_t> cuts = {0};
   for (int64_t i = 1; i < static_cast<int64_t>(records.size()); ++i) {
     const int64_t bytes = (i - cuts.back()) * value_bytes;
     const bool is_new_partition = records[i].key >> kRowKeyIndexBits != records[i - 1].key >> kRowKeyIndexBits;
-    if (bytes >= kMostTableBytes || (by_partition && bytes >= kLeastTableBytes && is_new_partition)) cuts.push_back(i);
+    if (bytes >= kMostTableBytes || (bytes >= kLeastTableBytes && is_new_partition)) cuts.push_back(i);
   }
-  cuts.push_back(records.size());
+  if (!records.empty()) cuts.push_back(records.size());
   return cuts;
+}
+
+rocksdb::Status PutAll(absl::Span<const ColdStore::Encoded> records, rocksdb::SstFileWriter* writer) {
+  rocksdb::Status status;
+  for (const ColdStore::Encoded& record : records) {
+    if (!status.ok()) break;
+    if (const ColdStore::Encoded* const next = &record + 1; next != records.end()) {
+      PrefetchBytes(next->value.data(), next->value.size(), /*write=*/false);
+    }
+    status = writer->Put(ColdKey(record.key).slice(), SliceOf(record.value));
+  }
+  return status;
 }
 
 }  // namespace
 
-ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, const std::string& folder, int64_t value_bytes)
-    : db_(db), options_(options), builders_(kBuilders), value_bytes_(value_bytes) {
+ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const ColdStoreFamilies* families, const rocksdb::Options& options, const std::string& folder,
+                             int64_t value_bytes)
+    : db_(db), families_(families), options_(options), builders_(kBuilders), value_bytes_(value_bytes) {
   std::string session;
   db->GetDbSessionId(session).PermitUncheckedError();  // Never fails.
   prefix_ = absl::StrCat(folder, "/", FreshTables::kPrefix, session, "-");
@@ -52,55 +63,80 @@ rocksdb::Status ColdStoreRuns::RemoveLeftovers(rocksdb::Env* env, const std::str
 }
 
 void ColdStoreRuns::ReadAround(uint64_t first_key) const {
-  const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(rocksdb::ReadOptions()));
+  const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(rocksdb::ReadOptions(), families_->stretches()));
   iterator->Seek(ColdKey(first_key).slice());
   iterator->status().PermitUncheckedError();  // Whoever needs the blocks reads them again, and says so.
 }
 
-rocksdb::Status ColdStoreRuns::Build(absl::Span<const ColdStore::Encoded> records, Kind kind, const std::string& path) const {
-  if (kind != Kind::kLowest) ReadAround(records.front().key);
+std::string ColdStoreRuns::NextPath() { return absl::StrCat(prefix_, next_file_++, ".sst"); }
+
+rocksdb::SstFileWriter ColdStoreRuns::NewWriter(bool filters) const {
   rocksdb::EnvOptions env(options_);
   env.use_direct_writes = options_.use_direct_io_for_flush_and_compaction;
   env.allow_fallocate = false;
-  rocksdb::SstFileWriter writer(env, options_, /*column_family=*/nullptr, /*invalidate_page_cache=*/true,
-                                rocksdb::Env::IOPriority::IO_TOTAL, /*skip_filters=*/kind == Kind::kLowest);
+  return {env, options_, /*column_family=*/nullptr, /*invalidate_page_cache=*/true, rocksdb::Env::IOPriority::IO_TOTAL, !filters};
+}
+
+rocksdb::Status ColdStoreRuns::BuildStretches(absl::Span<const ColdStore::Encoded> records, bool first, const std::string& path) const {
+  if (!first) ReadAround(records.front().key);
+  rocksdb::SstFileWriter writer = NewWriter(/*filters=*/!first);
   rocksdb::Status status = writer.Open(path);
-  for (const ColdStore::Encoded& record : records) {
-    if (!status.ok()) break;
-    if (const ColdStore::Encoded* const next = &record + 1; next != records.end()) {
-      PrefetchBytes(next->value.data(), next->value.size(), /*write=*/false);
-    }
-    status = writer.Put(ColdKey(record.key).slice(), SliceOf(record.value));
-  }
+  if (status.ok()) status = PutAll(records, &writer);
   if (status.ok()) status = writer.Finish();
   return status;
 }
 
-rocksdb::Status ColdStoreRuns::Add(absl::Span<const ColdStore::Encoded> records, Kind kind) {
-  if (records.empty()) return rocksdb::Status::OK();
-  const std::vector<int64_t> cuts = Cut(records, value_bytes_, kind != Kind::kScattered);
-  std::vector<File> files(cuts.size() - 1);
-  for (size_t i = 0; i < files.size(); ++i) {
-    files[i] = {absl::StrCat(prefix_, next_file_++, ".sst"), records[cuts[i]].key, records[cuts[i + 1] - 1].key};
+rocksdb::Status ColdStoreRuns::BuildScattered(absl::Span<const ColdStore::Encoded> stretches,
+                                              absl::Span<const ColdStore::Encoded> scattered, const std::string& path) const {
+  rocksdb::SstFileWriter writer = NewWriter(/*filters=*/true);
+  rocksdb::Status status = writer.Open(path);
+  for (size_t begin = 0, end = 0; status.ok() && begin < stretches.size(); begin = end) {
+    for (end = begin + 1; end < stretches.size() && stretches[end].key == stretches[end - 1].key + 1;) ++end;
+    status = writer.DeleteRange(ColdKey(stretches[begin].key).slice(), ColdKey(stretches[end - 1].key + 1).slice());
   }
+  if (status.ok()) status = PutAll(scattered, &writer);
+  if (status.ok()) status = writer.Finish();
+  return status;
+}
+
+rocksdb::Status ColdStoreRuns::Add(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered) {
+  return BuildAndTakeIn(stretches, /*first=*/false, scattered);
+}
+
+rocksdb::Status ColdStoreRuns::AddFirst(absl::Span<const ColdStore::Encoded> stretches) {
+  return BuildAndTakeIn(stretches, /*first=*/true, {});
+}
+
+rocksdb::Status ColdStoreRuns::BuildAndTakeIn(absl::Span<const ColdStore::Encoded> stretches, bool first,
+                                              absl::Span<const ColdStore::Encoded> scattered) {
+  if (stretches.empty() && scattered.empty()) return rocksdb::Status::OK();
+  const std::vector<int64_t> cuts = Cut(stretches, value_bytes_);
+  std::vector<File> files(cuts.size() - 1);
+  for (size_t i = 0; i < files.size(); ++i) files[i] = {NextPath(), stretches[cuts[i]].key, stretches[cuts[i + 1] - 1].key};
+  const std::string scattered_path = first ? "" : NextPath();
   absl::Cleanup remove = [&] {
     for (const File& file : files) options_.env->DeleteFile(file.path).PermitUncheckedError();
+    if (!scattered_path.empty()) options_.env->DeleteFile(scattered_path).PermitUncheckedError();
   };
-  std::vector<rocksdb::Status> statuses(files.size());
-  builders_.Run(files.size(),
-                [&](int64_t i) { statuses[i] = Build(records.subspan(cuts[i], cuts[i + 1] - cuts[i]), kind, files[i].path); });
+  std::vector<rocksdb::Status> statuses(files.size() + (first ? 0 : 1));
+  builders_.Run(statuses.size(), [&](int64_t i) {
+    statuses[i] = i == static_cast<int64_t>(files.size())
+                      ? BuildScattered(stretches, scattered, scattered_path)
+                      : BuildStretches(stretches.subspan(cuts[i], cuts[i + 1] - cuts[i]), first, files[i].path);
+  });
   rocksdb::Status status;
   for (const rocksdb::Status& built : statuses) {
     if (status.ok()) status = built;
   }
-  if (status.ok()) status = TakeIn(files);
+  if (status.ok()) status = TakeIn(files, scattered_path);
   if (status.ok()) std::move(remove).Cancel();
   return status;
 }
 
-rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& files) {
+rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& stretches, const std::string& scattered) {
   Arrival arrival;
-  arrival.files = &files;
+  arrival.stretches = &stretches;
+  arrival.scattered = scattered;
   absl::MutexLock lock(&mu_);
   arrivals_.push_back(&arrival);
   const auto may_go_on = [this, &arrival] {
@@ -142,9 +178,9 @@ std::vector<ColdStoreRuns::Arrival*> ColdStoreRuns::NextGroup() {
   };
   std::deque<Arrival*> others;
   for (Arrival* arrival : arrivals_) {
-    if (std::all_of(arrival->files->begin(), arrival->files->end(), is_apart)) {
+    if (std::all_of(arrival->stretches->begin(), arrival->stretches->end(), is_apart)) {
       group.push_back(arrival);
-      for (const File& file : *arrival->files) spans[file.first_key] = file.last_key;
+      for (const File& file : *arrival->stretches) spans[file.first_key] = file.last_key;
     } else {
       others.push_back(arrival);
     }
@@ -155,14 +191,23 @@ std::vector<ColdStoreRuns::Arrival*> ColdStoreRuns::NextGroup() {
 
 rocksdb::Status ColdStoreRuns::IngestGroup(absl::Span<Arrival* const> group) const {
   try {
-    std::vector<std::string> paths;
+    rocksdb::IngestExternalFileOptions options;
+    options.move_files = true;
+    options.write_global_seqno = false;
+    rocksdb::IngestExternalFileArg stretches, scattered;
     for (const Arrival* arrival : group) {
-      for (const File& file : *arrival->files) paths.push_back(file.path);
+      for (const File& file : *arrival->stretches) stretches.external_files.push_back(file.path);
+      if (!arrival->scattered.empty()) scattered.external_files.push_back(arrival->scattered);
     }
-    rocksdb::IngestExternalFileOptions ingest;
-    ingest.move_files = true;
-    ingest.write_global_seqno = false;
-    return db_->IngestExternalFile(paths, ingest);
+    stretches.column_family = families_->stretches();
+    scattered.column_family = families_->scattered();
+    // RocksDB makes the list of the first family's files anew once more, for the numbers of all: the shorter one.
+    std::vector<rocksdb::IngestExternalFileArg> families;
+    for (rocksdb::IngestExternalFileArg* family : {&scattered, &stretches}) {
+      family->options = options;
+      if (!family->external_files.empty()) families.push_back(std::move(*family));
+    }
+    return db_->IngestExternalFiles(families);
   } catch (const std::exception&) {  // For want of memory; others wait for the answer.
     return rocksdb::Status::MemoryLimit();
   }

@@ -10,11 +10,13 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/options.h>
+#include <rocksdb/sst_file_writer.h>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/store/cold_store.h"
+#include "server/store/cold_store_families.h"
 #include "server/store/io_pool.h"
 
 namespace myriad {
@@ -28,20 +30,20 @@ class ColdStoreRuns {
   // have threads of their own.
   static constexpr int kBuilders = 8;
 
-  // `db` outlives it. Files in the making lie in `folder`, under names that no other process gives.
-  ColdStoreRuns(rocksdb::DB* db, const rocksdb::Options& options, const std::string& folder, int64_t value_bytes);
+  // `db` and the families outlive it. Files in the making lie in `folder`, under names that no other process gives.
+  ColdStoreRuns(rocksdb::DB* db, const ColdStoreFamilies* families, const rocksdb::Options& options, const std::string& folder,
+                int64_t value_bytes);
 
   // Removes what a process that was killed has left in the folder of an open store, whose lock keeps others out. Before any Add(): such a
   // file may be a second link of a table that the store has taken in, and must not be written to.
   static rocksdb::Status RemoveLeftovers(rocksdb::Env* env, const std::string& folder);
 
-  enum class Kind {
-    kLowest,      // Cut between partitions; nothing in the store lies below the run, so its tables need no filters.
-    kPartitions,  // Cut between partitions.
-    kScattered,   // In one piece: any file of it would cover about all keys.
-  };
-  // Durable when it returns; nothing is left behind otherwise. Requires: keys strictly increasing, none of a run that is being added.
-  rocksdb::Status Add(absl::Span<const ColdStore::Encoded> records, Kind kind);
+  // Adds records, the first ones to ColdStoreFamilies::stretches(), cut into files between partitions, the others to scattered(), in one
+  // file. All or none are there, durable, when it returns. Requires: keys of each strictly increasing, none of both, none of a run that is
+  // being added.
+  rocksdb::Status Add(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered);
+  // The same of stretches beside which the store has no records of their keys: their tables need no filters.
+  rocksdb::Status AddFirst(absl::Span<const ColdStore::Encoded> stretches);
 
  private:
   // A table file in the making, and the keys that it spans.
@@ -52,23 +54,33 @@ class ColdStoreRuns {
   };
   // The files of a run that are built.
   struct Arrival {
-    const std::vector<File>* files = nullptr;
+    const std::vector<File>* stretches = nullptr;
+    std::string scattered;  // The path of its file, if there is one.
     rocksdb::Status status;
     bool settled = false;
   };
 
-  // Reads what RocksDB reads to find the level of a table that begins with a key: the blocks that the key stands before in all others. They
-  // are in its cache then. It would read them for one table after the other, each read behind the writes of other runs.
+  // Reads what RocksDB reads to find the level of a table of stretches that begins with a key: the blocks that the key stands before in all
+  // others. They are in its cache then. It would read them for one table after the other, each read behind the writes of other runs. A
+  // table of scattered records overlaps the first one that is looked at.
   void ReadAround(uint64_t first_key) const;
-  rocksdb::Status Build(absl::Span<const ColdStore::Encoded> records, Kind kind, const std::string& path) const;
+  std::string NextPath();
+  rocksdb::SstFileWriter NewWriter(bool filters) const;
+  rocksdb::Status BuildStretches(absl::Span<const ColdStore::Encoded> records, bool first, const std::string& path) const;
+  // What is deleted from there with the stretches, and what is put there.
+  rocksdb::Status BuildScattered(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered,
+                                 const std::string& path) const;
+  rocksdb::Status BuildAndTakeIn(absl::Span<const ColdStore::Encoded> stretches, bool first,
+                                 absl::Span<const ColdStore::Encoded> scattered);
 
   // Puts built files into the store, with those of others that wait.
-  rocksdb::Status TakeIn(const std::vector<File>& files);
+  rocksdb::Status TakeIn(const std::vector<File>& stretches, const std::string& scattered);
   // The arrival that waits longest, and all behind it of which no file spans keys of another one's.
   std::vector<Arrival*> NextGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   rocksdb::Status IngestGroup(absl::Span<Arrival* const> group) const;
 
   rocksdb::DB* const db_;
+  const ColdStoreFamilies* const families_;
   const rocksdb::Options options_;
   IoPool builders_;
   std::string prefix_;  // Of the paths of files in the making.

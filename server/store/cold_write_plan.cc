@@ -1,6 +1,7 @@
 #include "server/store/cold_write_plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "server/store/row_key.h"
@@ -15,14 +16,18 @@ ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Encoded> records, int64_
   for (auto begin = sorted.begin(), end = begin; begin != sorted.end(); begin = end) {
     const uint64_t partition = begin->key >> kRowKeyIndexBits;
     end = std::find_if(begin, sorted.end(), [&](const ColdStore::Encoded& record) { return record.key >> kRowKeyIndexBits != partition; });
-    auto& list = (end - begin) * value_bytes >= kLeastPartitionBytes ? plan.run : plan.scattered;
+    const int64_t count = end - begin;
+    int64_t stretches = 1;
+    for (auto record = begin + 1; record != end; ++record) stretches += record->key != std::prev(record)->key + 1;
+    auto& list = count * value_bytes >= kLeastPartitionBytes && count >= stretches * kLeastStretch ? plan.stretches : plan.scattered;
     list.insert(list.end(), begin, end);
   }
-  if (static_cast<int64_t>(plan.run.size()) * value_bytes < run_bytes) {
-    plan.run.clear();
+  if (static_cast<int64_t>(plan.stretches.size()) * value_bytes < run_bytes) {
+    plan.stretches.clear();
     plan.scattered = std::move(sorted);
   }
-  plan.scattered_as_run = static_cast<int64_t>(plan.scattered.size()) * value_bytes >= std::max(run_bytes, memtable_bytes);
+  plan.past_memtables =
+      !plan.stretches.empty() || static_cast<int64_t>(plan.scattered.size()) * value_bytes >= std::max(run_bytes, memtable_bytes);
   return plan;
 }
 

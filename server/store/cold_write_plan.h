@@ -9,20 +9,22 @@
 
 namespace myriad {
 
-// How records that are to be written reach the disk. A run of whole partitions becomes table files that each cover few keys, which later
-// compactions move and merge on their own; rows from anywhere would widen such a file over all keys between them, so they go apart.
+// How records that are to be written reach the disk (ColdStoreFamilies): stretches of consecutive keys become table files that each cover
+// few keys, which later compactions move and merge on their own; rows from anywhere would widen such a file over all keys between them.
 struct ColdWritePlan {
-  std::vector<ColdStore::Encoded> run;        // Of much the same partitions, past the memtables, cut between partitions.
+  std::vector<ColdStore::Encoded> stretches;  // Of much the same partitions.
   std::vector<ColdStore::Encoded> scattered;  // From anywhere.
-  bool scattered_as_run = false;              // They fill a memtable, so they pass it by, in one file.
+  bool past_memtables = false;                // As tables: there are stretches, or the others fill a memtable.
 };
 
-// Both lists come in order of keys. A partition is written with the run if it has at least kLeastPartitionBytes of records, and the run
-// past the memtables if it has `run_bytes`. Scattered records go past them too if they have as much and more than `memtable_bytes`, what
-// one memtable takes.
+// Both lists come in order of keys. The records of a partition are written as stretches if they have at least kLeastPartitionBytes and are
+// kLeastStretch in a row on average, and those of all partitions at least `run_bytes`. Others go past the memtables if they have as much
+// and more than `memtable_bytes`, what one memtable takes.
 ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes, int64_t run_bytes, int64_t memtable_bytes);
 
 constexpr int64_t kLeastPartitionBytes = 128 << 10;
+// Each stretch costs a look at its bounds with every read, until merges have done what it says.
+constexpr int64_t kLeastStretch = 16;
 
 }  // namespace myriad
 

@@ -694,6 +694,8 @@ RowStoreStatistics TieredRowStore::statistics() const {
     result.queued_rows = queue.queued;
     result.write_back_wait_seconds = queue.wait_seconds;
     result.cold = stored_->cold().statistics();
+    // A row may have records in several files.
+    result.cold.record_count_estimate = std::min(result.cold.record_count_estimate, row_count());
   }
   return result;
 }

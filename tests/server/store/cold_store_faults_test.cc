@@ -83,9 +83,9 @@ struct Rig {
   }
 };
 
-std::vector<uint64_t> Keys(uint64_t first, int count) {
+std::vector<uint64_t> Keys(uint64_t first, int count, uint64_t stride = 3) {
   std::vector<uint64_t> keys;
-  for (int i = 0; i < count; ++i) keys.push_back(first + i * 3);
+  for (int i = 0; i < count; ++i) keys.push_back(first + i * stride);
   return keys;
 }
 
@@ -104,16 +104,17 @@ TEST(ColdStoreFaultsTest, ARunThatCannotBeWrittenIsRefusedAndWrittenLater) {
   for (const Fault& fault : kWriteFaults) {
     SCOPED_TRACE(fault.name);
     Rig rig(/*run_bytes=*/1);
-    ASSERT_TRUE(rig.Write(Keys(0, 500), 1).ok());
+    const std::vector<uint64_t> keys = Keys(0, 800, /*stride=*/1);
+    ASSERT_TRUE(rig.Write(Keys(0, 500, /*stride=*/1), 1).ok());
     rig.files->SetHook(fault.hook);
-    const absl::Status refused = rig.Write(Keys(0, 800), 2);
+    const absl::Status refused = rig.Write(keys, 2);
     EXPECT_EQ(refused.code(), fault.code) << refused;
     EXPECT_TRUE(absl::StrContains(refused.message(), rig.options.folder)) << refused;
     EXPECT_TRUE(absl::StrContains(refused.message(), fault.says)) << refused;
     EXPECT_EQ(ColdStore::KeyOf(refused), std::make_optional<uint64_t>(0)) << "the first of those that were to be written";
     rig.Check();
     rig.files->SetHook(nullptr);
-    EXPECT_TRUE(rig.Write(Keys(0, 800), 2).ok());
+    EXPECT_TRUE(rig.Write(keys, 2).ok());
     rig.Check();
     rig.Open();
     rig.Check();
@@ -203,7 +204,8 @@ TEST(ColdStoreFaultsTest, WhateverFailsNothingThatWasAcceptedIsLost) {
           return (*fault_random)() % 4 == 0 ? fault(access, path) : IOStatus::OK();
         });
       }
-      const std::vector<uint64_t> keys = Keys(random() % 2000, 1 + static_cast<int>(random() % 600));
+      // In a row, and apart.
+      const std::vector<uint64_t> keys = Keys(random() % 2000, 1 + static_cast<int>(random() % 600), random() % 2 == 0 ? 1 : 3);
       const absl::Status written = rig.Write(keys, step);
       const bool flush = random() % 3 == 0;
       if (flush) rig.store->Flush().IgnoreError();

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -172,6 +173,66 @@ TEST(ColdStoreTest, WritesAtTheSameTimeLeaveAllThatTheyWrote) {
   for (const auto& file : std::filesystem::directory_iterator(dir.path() + "/cold")) {
     EXPECT_EQ(file.path().filename().string().find("run-"), std::string::npos) << "left behind: " << file.path();
   }
+}
+
+// Records go to and fro between those that were written alone and those that were written in a row; meanwhile each is always there, whole,
+// of the step that was written last or of the one that is being written, whichever way it is read.
+TEST(ColdStoreTest, ReadersFindEachRecordWhileItMoves) {
+  constexpr uint64_t kRows = 600;
+  const uint64_t first = uint64_t{9} << kRowKeyIndexBits;
+  TempDir dir;
+  ColdStore::Options options{dir.File("rows"), kBytes, 4};
+  options.tuning.run_bytes = 1;
+  const std::unique_ptr<ColdStore> store = *ColdStore::Open(options);
+  std::atomic<int64_t> written{-1};
+  std::atomic<bool> done{false};
+  const auto write = [&](int64_t step) {
+    const std::vector<std::byte> bytes(kBytes, static_cast<std::byte>(step));
+    std::vector<ColdStore::Record> all, alone;
+    for (uint64_t i = 0; i < kRows; ++i) (step % 3 == 0 || i % 2 == 0 ? all : alone).push_back({first + i, step, bytes.data()});
+    // In a row; or every second one, twice.
+    ASSERT_TRUE(store->Write(all).ok());
+    ASSERT_TRUE(alone.empty() || store->Write(alone).ok());
+    if (step % 2 == 0) {
+      ASSERT_TRUE(store->Flush().ok());
+    }
+    written = step;
+  };
+  write(0);
+  const auto check = [&](const ColdStore::Record& record, int64_t least) {
+    ASSERT_GE(record.step, least) << "an older record of " << record.key;
+    for (int64_t i = 0; i < kBytes; ++i) ASSERT_EQ(record.bytes[i], static_cast<std::byte>(record.step));
+  };
+  std::vector<std::thread> readers;
+  for (int64_t stride : {1, 7}) {  // Together; alone.
+    readers.emplace_back([&, stride] {
+      while (!done) {
+        const int64_t least = written;
+        std::vector<std::byte> bytes(kRows * kBytes);
+        std::vector<ColdStore::Target> targets;
+        for (uint64_t i = 0; i < kRows; i += stride) targets.push_back({first + i, bytes.data() + i * kBytes, 0});
+        const absl::Status status = store->Read(absl::MakeSpan(targets));
+        ASSERT_TRUE(status.ok()) << status;
+        for (const ColdStore::Target& target : targets) check({target.key, target.step, target.bytes}, least);
+      }
+    });
+  }
+  readers.emplace_back([&] {
+    while (!done) {
+      const int64_t least = written;
+      uint64_t next = first;
+      const absl::Status status = store->Scan(0, ~uint64_t{0}, [&](const ColdStore::Record& record) {
+        EXPECT_EQ(record.key, next++);
+        check(record, least);
+        return absl::OkStatus();
+      });
+      ASSERT_TRUE(status.ok()) << status;
+      ASSERT_EQ(next, first + kRows);
+    }
+  });
+  for (int64_t step = 1; step < 60; ++step) write(step);
+  done = true;
+  for (std::thread& reader : readers) reader.join();
 }
 
 TEST(ColdStoreTest, ASortedRunIsTakenWhole) {
