@@ -9,6 +9,11 @@
 namespace myriad {
 namespace {
 
+// Every second row and column: a 1 x 1 convolution of them is one of stride 2 of all. It is not left to the convolution itself, because the
+// weights' gradient of one with stride and fewer than 8 channels is written past its buffer where the processor has AVX2 and no AVX-512
+// (oneDNN issue 6035, LibTorch 2.11).
+torch::Tensor EverySecond(const torch::Tensor& x) { return x.slice(2, 0, c10::nullopt, 2).slice(3, 0, c10::nullopt, 2); }
+
 // out = prelu2(bn2(conv2(prelu1(bn1(conv1(x))))) + shortcut(x)); conv1 halves the side, the shortcut is a strided 1 x 1 convolution.
 class Block : public torch::nn::Module {
  public:
@@ -18,12 +23,12 @@ class Block : public torch::nn::Module {
         prelu1_(register_module("prelu1", PRelu(out))),
         conv2_(register_module("conv2", Conv(out, out, 3, 1))),
         bn2_(register_module("bn2", Norm(out))),
-        shortcut_(register_module("shortcut", Conv(in, out, 1, 2))),
+        shortcut_(register_module("shortcut", Conv(in, out, 1, 1))),
         prelu2_(register_module("prelu2", PRelu(out))) {}
 
   torch::Tensor Forward(const torch::Tensor& x) {
     torch::Tensor residual = bn2_(conv2_(prelu1_(bn1_(conv1_(x)))));
-    return prelu2_(residual + shortcut_(x));
+    return prelu2_(residual + shortcut_(EverySecond(x)));
   }
 
  private:

@@ -1,8 +1,11 @@
 #include "worker/backbone/backbone.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
+#include <vector>
 
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 
@@ -121,6 +124,34 @@ TEST(BackboneTest, GradientsLieInMemoryAsTheirParametersDo) {
   for (const NamedTensor& parameter : (*backbone)->Parameters()) {
     ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
     EXPECT_EQ(parameter.tensor.grad().strides(), parameter.tensor.strides()) << parameter.name;
+  }
+}
+
+// ATen's own convolutions know nothing of oneDNN's, whose choice follows the processor and the number of channels.
+TEST(BackboneTest, NarrowNetworksHaveTheGradientsOfPlainConvolutions) {
+  for (const int width : {4, 5, 6, 8}) {
+    SCOPED_TRACE(width);
+    BackboneSpec spec;
+    spec.width = width;
+    spec.image_size = 24;
+    std::vector<at::Tensor> gradients[2];
+    for (const bool plain : {false, true}) {
+      at::globalContext().setUserEnabledMkldnn(!plain);
+      auto backbone = MakeBackbone(spec, 7);
+      ASSERT_TRUE(backbone.ok());
+      const at::Tensor embeddings = *(*backbone)->Forward(Images(spec, 24));
+      embeddings.backward(at::sin(at::arange(embeddings.numel(), at::kFloat)).view(embeddings.sizes()));
+      for (const NamedTensor& parameter : (*backbone)->Parameters()) gradients[plain].push_back(parameter.tensor.grad());
+    }
+    at::globalContext().setUserEnabledMkldnn(true);
+    double largest = 0.0, largest_difference = 0.0;
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      if (!gradients[1][i].defined()) continue;  // The scale of the last norm does not train.
+      largest = std::max(largest, gradients[1][i].abs().max().item().toDouble());
+      largest_difference = std::max(largest_difference, at::sub(gradients[0][i], gradients[1][i]).abs().max().item().toDouble());
+    }
+    EXPECT_GT(largest, 0.1);
+    EXPECT_LE(largest_difference, 1e-3 * largest);
   }
 }
 
