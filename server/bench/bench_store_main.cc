@@ -51,7 +51,7 @@ int BenchStoreMain(const char* name, int argc, char** argv) {
       ->check(CLI::IsMember({"get", "multiget", "iterator"}))
       ->capture_default_str();
   app.add_flag("--blob", options.tuning.blob_files, "Values in BlobDB's files");
-  add("--run-bytes", &options.tuning.run_bytes, "Whole partitions of as much go past the memtables")->check(CLI::NonNegativeNumber);
+  add("--run-bytes", &options.tuning.run_bytes, "Records in a row of as much go past the memtables")->check(CLI::NonNegativeNumber);
   app.add_option("--json", options.json_path, "Writes the figures to this file too");
   app.footer(absl::StrCat("Example:\n  ", name, " --store /data --rows 1000000 --json out.json"));
   try {

@@ -176,7 +176,10 @@ class RocksColdStore : public ColdStore {
       std::future<absl::Status> done;
     };
     const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
-    const bool is_empty = records_->Property(rocksdb::DB::Properties::kEstimateNumKeys) == 0;
+    ColdStoreFamilies::Iterator any_record = records_->NewIterator(PastCache());
+    any_record.Seek(ColdKey(0).slice());
+    if (!any_record.status().ok()) return FromRocks(any_record.status(), options_.folder);
+    const bool is_empty = !any_record.Valid();
     Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
       chunk.records.reserve(capacity);
@@ -550,21 +553,22 @@ std::optional<uint64_t> ColdStore::KeyOf(const absl::Status& status) {
 
 int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t value_bytes = kColdHeaderBytes + options.record_bytes;
-  // An index has an entry a block, a filter some bits a record; levels above the lowest hold some of the records again.
+  // An index has an entry a block, a filter some bits a record. Some records lie in upper levels again; in the end all may be scattered
+  // too, of which all levels have filters. An entry takes half of what is counted for it.
   const int64_t blocks = records / std::max<int64_t>(1, options.tuning.block_bytes / value_bytes) + 1;
   constexpr int64_t kIndexEntryBytes = 14;
-  const int64_t tables = (blocks * kIndexEntryBytes + records * kFilterBitsPerRecord / 8) * 5 / 4;
+  const int64_t tables = (blocks * kIndexEntryBytes + 2 * records * kFilterBitsPerRecord / 8) * 5 / 4;
   constexpr int64_t kOpenFileBytes = 12 << 10;
   constexpr int64_t kNewestFiles = kMostNewestFiles + kNewestFilesOnTheirWay;
-  const int64_t files = records * value_bytes / kLeastTableBytes * 5 / 4 + kNewestFiles;
+  const int64_t files = records * value_bytes / kLeastTableBytes * 5 / 4 + 2 * kNewestFiles;  // Of both families.
   const int64_t memtables = kMemtables * kMemtableBytes * 5 / 4;
   // What is read at once, and its blocks one by one.
   const int64_t reads = options.io_threads * 2 * std::max(kColdRangeBytes + 2 * options.tuning.block_bytes, 2 * value_bytes);
   // A compaction reads its inputs ahead and writes one table; the newest files are inputs of one at a time.
   const int64_t compactions = kNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
-  // The last file of each run may be a small one.
+  // The last file of each run may be a small one, and one has its scattered records.
   const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max(kLeastPartitionBytes, options.tuning.run_bytes) + kChunks;
-  const int64_t fresh_tables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + runs_at_once;
+  const int64_t fresh_tables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + 2 * runs_at_once;
   const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
                        fresh_tables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;

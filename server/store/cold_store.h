@@ -83,13 +83,13 @@ class ColdStore {
     int64_t step = 0;  // As StepOf() has it.
   };
   struct Statistics {
-    int64_t record_count_estimate = 0;
-    int64_t disk_bytes = 0;      // Of all live files.
-    int64_t read_bytes = 0;      // Since it was opened, as asked of the file system; compactions included.
-    int64_t written_bytes = 0;   // The same of writes.
-    int64_t accepted_bytes = 0;  // By WriteEncoded() and Ingest(): written_bytes / accepted_bytes is the write amplification.
-    double stall_seconds = 0.0;  // That writers had to wait for compactions.
-    int64_t memory_bytes = 0;    // Memtables, index and filters, now.
+    int64_t record_count_estimate = 0;  // A key counts once for each of its records that merges have not dropped yet.
+    int64_t disk_bytes = 0;             // Of all live files.
+    int64_t read_bytes = 0;             // Since it was opened, as asked of the file system; compactions included.
+    int64_t written_bytes = 0;          // The same of writes.
+    int64_t accepted_bytes = 0;         // By WriteEncoded() and Ingest(): written_bytes / accepted_bytes is the write amplification.
+    double stall_seconds = 0.0;         // That writers had to wait for compactions.
+    int64_t memory_bytes = 0;           // Memtables, index and filters, now.
     int64_t pending_compaction_bytes = 0;
   };
 

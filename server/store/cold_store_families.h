@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include <rocksdb/db.h>
 #include <rocksdb/iterator.h>
@@ -15,8 +17,8 @@ namespace myriad {
 
 // The records of a cold store lie in two column families. Those that were written in stretches of consecutive keys lie in `stretches`: each
 // of its files covers few keys, so what comes back replaces itself and nothing else. Those that were written alone lie in `scattered`,
-// whose files all cover about all keys, and which therefore stays small. A record there is newer than one of its key in `stretches`:
-// whoever writes a stretch deletes its range from `scattered` in the same instant. Thread-safe.
+// whose files all cover about all keys. A record there is newer than one of its key in `stretches`: whoever writes a stretch deletes its
+// range from `scattered` in the same instant. Thread-safe.
 class ColdStoreFamilies {
  public:
   // What is borrowed outlives it.
@@ -32,7 +34,7 @@ class ColdStoreFamilies {
   void MultiGet(const rocksdb::ReadOptions& read, size_t count, const rocksdb::Slice* keys, rocksdb::PinnableSlice* values,
                 rocksdb::Status* statuses) const;
 
-  // The newest records in order of their keys, of both families at one instant. Not thread-safe.
+  // Records in order of their keys, each as new as it was when the iterator was made, or newer. Not thread-safe.
   class Iterator {
    public:
     Iterator(std::unique_ptr<rocksdb::Iterator> stretches, std::unique_ptr<rocksdb::Iterator> scattered)

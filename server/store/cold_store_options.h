@@ -20,8 +20,7 @@ constexpr int kMostNewestFiles = 160;
 // written anew for each of theirs. Few come there: those that span keys of files in the levels between.
 constexpr int kNewestFilesToCompact = 64;
 // The same of scattered records, counted in sorted runs. Any of their files may have any record, so each costs every read a look: they are
-// merged sooner, but only with others of their size, so that a record is written anew once for each time that the family becomes twelve
-// times as large.
+// merged sooner, but with others of about their size, and all into one once those above the oldest run have twice its bytes.
 constexpr int kScatteredRunsToCompact = 12;
 // What is on its way when writers begin to wait still comes: kMostBytesWrittenAtOnce of tables, and the small last one of each run.
 constexpr int kNewestFilesOnTheirWay = 32;

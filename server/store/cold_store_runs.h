@@ -61,8 +61,8 @@ class ColdStoreRuns {
   };
 
   // Reads what RocksDB reads to find the level of a table of stretches that begins with a key: the blocks that the key stands before in all
-  // others. They are in its cache then. It would read them for one table after the other, each read behind the writes of other runs. A
-  // table of scattered records overlaps the first one that is looked at.
+  // others. They are in its cache then. It would read them for one table after the other, each read behind the writes of other runs. One of
+  // scattered records needs no more than a look at the newest file, where it spans many keys.
   void ReadAround(uint64_t first_key) const;
   std::string NextPath();
   rocksdb::SstFileWriter NewWriter(bool filters) const;

@@ -19,7 +19,8 @@ ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Encoded> records, int64_
     const int64_t count = end - begin;
     int64_t stretches = 1;
     for (auto record = begin + 1; record != end; ++record) stretches += record->key != std::prev(record)->key + 1;
-    auto& list = count * value_bytes >= kLeastPartitionBytes && count >= stretches * kLeastStretch ? plan.stretches : plan.scattered;
+    auto& list = count * value_bytes >= std::min(kLeastPartitionBytes, run_bytes) && count >= stretches * kLeastStretch ? plan.stretches
+                                                                                                                        : plan.scattered;
     list.insert(list.end(), begin, end);
   }
   if (static_cast<int64_t>(plan.stretches.size()) * value_bytes < run_bytes) {

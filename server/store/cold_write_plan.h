@@ -18,8 +18,8 @@ struct ColdWritePlan {
 };
 
 // Both lists come in order of keys. The records of a partition are written as stretches if they have at least kLeastPartitionBytes and are
-// kLeastStretch in a row on average, and those of all partitions at least `run_bytes`. Others go past the memtables if they have as much
-// and more than `memtable_bytes`, what one memtable takes.
+// kLeastStretch in a row on average, and those of all partitions at least `run_bytes`; where that is less, a partition needs no more.
+// Others go past the memtables if they have as much and more than `memtable_bytes`, what one memtable takes.
 ColdWritePlan PlanColdWrite(absl::Span<const ColdStore::Encoded> records, int64_t value_bytes, int64_t run_bytes, int64_t memtable_bytes);
 
 constexpr int64_t kLeastPartitionBytes = 128 << 10;

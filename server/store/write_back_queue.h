@@ -23,7 +23,7 @@ namespace myriad {
 // queue and the disk a row that exists is always found. What the disk refuses stays here and is tried again until it is taken. Thread-safe.
 class WriteBackQueue {
  public:
-  // Batches on their way at a time, and the most bytes of one: whole partitions are written as one sorted run.
+  // Batches on their way at a time, and the most bytes of one: records in a row are written as one sorted run.
   static constexpr int kWriters = 3;
   static constexpr int64_t kBatchBytes = ColdStore::kMostBytesWrittenAtOnce / kWriters;
 

@@ -179,15 +179,16 @@ TEST(ColdStoreTest, WritesAtTheSameTimeLeaveAllThatTheyWrote) {
 // of the step that was written last or of the one that is being written, whichever way it is read.
 TEST(ColdStoreTest, ReadersFindEachRecordWhileItMoves) {
   constexpr uint64_t kRows = 600;
+  constexpr int64_t kLargeBytes = 2000;  // Enough for neighbours to be read together.
   const uint64_t first = uint64_t{9} << kRowKeyIndexBits;
   TempDir dir;
-  ColdStore::Options options{dir.File("rows"), kBytes, 4};
+  ColdStore::Options options{dir.File("rows"), kLargeBytes, 4};
   options.tuning.run_bytes = 1;
   const std::unique_ptr<ColdStore> store = *ColdStore::Open(options);
   std::atomic<int64_t> written{-1};
   std::atomic<bool> done{false};
   const auto write = [&](int64_t step) {
-    const std::vector<std::byte> bytes(kBytes, static_cast<std::byte>(step));
+    const std::vector<std::byte> bytes(kLargeBytes, static_cast<std::byte>(step));
     std::vector<ColdStore::Record> all, alone;
     for (uint64_t i = 0; i < kRows; ++i) (step % 3 == 0 || i % 2 == 0 ? all : alone).push_back({first + i, step, bytes.data()});
     // In a row; or every second one, twice.
@@ -201,16 +202,16 @@ TEST(ColdStoreTest, ReadersFindEachRecordWhileItMoves) {
   write(0);
   const auto check = [&](const ColdStore::Record& record, int64_t least) {
     ASSERT_GE(record.step, least) << "an older record of " << record.key;
-    for (int64_t i = 0; i < kBytes; ++i) ASSERT_EQ(record.bytes[i], static_cast<std::byte>(record.step));
+    for (int64_t i = 0; i < kLargeBytes; ++i) ASSERT_EQ(record.bytes[i], static_cast<std::byte>(record.step));
   };
   std::vector<std::thread> readers;
   for (int64_t stride : {1, 7}) {  // Together; alone.
     readers.emplace_back([&, stride] {
       while (!done) {
         const int64_t least = written;
-        std::vector<std::byte> bytes(kRows * kBytes);
+        std::vector<std::byte> bytes(kRows * kLargeBytes);
         std::vector<ColdStore::Target> targets;
-        for (uint64_t i = 0; i < kRows; i += stride) targets.push_back({first + i, bytes.data() + i * kBytes, 0});
+        for (uint64_t i = 0; i < kRows; i += stride) targets.push_back({first + i, bytes.data() + i * kLargeBytes, 0});
         const absl::Status status = store->Read(absl::MakeSpan(targets));
         ASSERT_TRUE(status.ok()) << status;
         for (const ColdStore::Target& target : targets) check({target.key, target.step, target.bytes}, least);

@@ -56,7 +56,7 @@ TEST(ColdWritePlanTest, EachRecordOnceInOrderAndPartitionsOfStretchesByThemselve
     std::merge(stretches.begin(), stretches.end(), scattered.begin(), scattered.end(), std::back_inserter(all));
     EXPECT_EQ(all, sorted);
     const auto qualifies = [&](uint64_t partition) {
-      return count_of.at(partition) * value_bytes >= kLeastPartitionBytes &&
+      return count_of.at(partition) * value_bytes >= std::min(kLeastPartitionBytes, run_bytes) &&
              count_of.at(partition) >= stretches_of.at(partition) * kLeastStretch;
     };
     int64_t bytes = 0;
