@@ -176,10 +176,8 @@ class RocksColdStore : public ColdStore {
       std::future<absl::Status> done;
     };
     const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
-    ColdStoreFamilies::Iterator any_record = records_->NewIterator(PastCache());
-    any_record.Seek(ColdKey(0).slice());
-    if (!any_record.status().ok()) return FromRocks(any_record.status(), options_.folder);
-    const bool is_empty = !any_record.Valid();
+    const absl::StatusOr<bool> is_empty = IsEmpty();
+    if (!is_empty.ok()) return is_empty.status();
     Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
       chunk.records.reserve(capacity);
@@ -191,7 +189,7 @@ class RocksColdStore : public ColdStore {
     absl::Status status;
     // Sends off the chunk that is full; the next one to fill is the oldest that was sent.
     const auto send = [&] {
-      filling->done = std::async(std::launch::async, [this, full = filling, is_empty] {
+      filling->done = std::async(std::launch::async, [this, full = filling, is_empty = *is_empty] {
         absl::Status added = is_empty ? FromRocks(runs_->AddFirst(full->records), options_.folder)
                                       : WriteRun(PlanColdWrite(full->records, value_bytes_, /*run_bytes=*/0, /*memtable_bytes=*/0));
         if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->records.size()) * options_.record_bytes;
@@ -441,6 +439,13 @@ class RocksColdStore : public ColdStore {
       if (!status.ok()) return status;
     }
     return FromRocks(iterator.status(), absl::StrCat(options_.folder, ": after record ", last));
+  }
+
+  absl::StatusOr<bool> IsEmpty() const {
+    ColdStoreFamilies::Iterator iterator = records_->NewIterator(PastCache());
+    iterator.Seek(ColdKey(0).slice());
+    if (!iterator.status().ok()) return FromRocks(iterator.status(), options_.folder);
+    return !iterator.Valid();
   }
 
   // Begins of ranges of about as many bytes, and the end.

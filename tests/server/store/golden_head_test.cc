@@ -48,8 +48,10 @@ void CheckRows(const TieredRowStore& rows, const std::vector<int64_t>& changed) 
   }
 }
 
-void CheckState(const HeadFolder& folder) {
-  const HeadState& state = folder.state();
+void CheckHead(const std::string& path, const std::vector<int64_t>& changed) {
+  const HeadFolder::Opened opened = MustOpen(path);
+  ASSERT_NE(opened.folder, nullptr);
+  const HeadState& state = opened.folder->state();
   EXPECT_EQ(state.head.name, "golden");
   EXPECT_EQ(state.head.class_count, 5000);
   EXPECT_EQ(state.head.embedding_dim, 4);
@@ -59,35 +61,30 @@ void CheckState(const HeadFolder& folder) {
   EXPECT_EQ(state.shard_index, 0);
   EXPECT_EQ(state.shard_count, 1);
   EXPECT_EQ(state.committed_steps, 0);
-  EXPECT_FALSE(folder.mixed_steps().has_value()) << "it was closed";
+  EXPECT_FALSE(opened.folder->mixed_steps().has_value()) << "it was closed";
+  CheckRows(*opened.rows, changed);
 }
 
 TEST(GoldenHeadTest, AHeadOfVersionOneOpensWithEveryRowAndGoesOn) {
   TempDir dir;
   CopyTo("tests/testdata/head_v1", dir.File("golden"));
+  CheckHead(dir.File("golden"), {});
   {
     const HeadFolder::Opened opened = MustOpen(dir.File("golden"));
     ASSERT_NE(opened.folder, nullptr);
-    CheckState(*opened.folder);
-    CheckRows(*opened.rows, {});
     const std::vector<float> weights = {-2, -1, 0, 1, 10, 11, 12, 13};  // Of rows 1 and 4999.
     ASSERT_TRUE(opened.folder->MarkInUse().ok());
     ASSERT_TRUE(opened.rows->Write({1, 4999}, weights.data(), nullptr).ok());
     ASSERT_TRUE(opened.folder->MarkClean(0).ok());
   }
-  const HeadFolder::Opened opened = MustOpen(dir.File("golden"));
-  ASSERT_NE(opened.folder, nullptr);
-  CheckRows(*opened.rows, {1, 4999});
+  CheckHead(dir.File("golden"), {1, 4999});
 }
 
 // What the test above leaves behind: records of both column families.
 TEST(GoldenHeadTest, AHeadOfVersionTwoOpensWithEveryRow) {
   TempDir dir;
   CopyTo("tests/testdata/head_v2", dir.File("golden"));
-  const HeadFolder::Opened opened = MustOpen(dir.File("golden"));
-  ASSERT_NE(opened.folder, nullptr);
-  CheckState(*opened.folder);
-  CheckRows(*opened.rows, {1, 4999});
+  CheckHead(dir.File("golden"), {1, 4999});
 }
 
 }  // namespace
