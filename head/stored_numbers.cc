@@ -46,6 +46,12 @@ void NearestBFloat16(const uint32_t* __restrict bits, int64_t count, uint16_t* _
   for (int64_t i = 0; i < count; ++i) stored[i] = CutToBFloat16(bits[i], 0x7fffu + (bits[i] >> 16 & 1));
 }
 
+// The same for numbers that no such sum takes to infinity: a look at all of them and this loop cost half of the one above.
+MYRIAD_SIMD_CLONES
+void NearestSmallBFloat16(const uint32_t* __restrict bits, int64_t count, uint16_t* __restrict stored) {
+  for (int64_t i = 0; i < count; ++i) stored[i] = static_cast<uint16_t>((bits[i] + 0x7fffu + (bits[i] >> 16 & 1)) >> 16);
+}
+
 // Four numbers take the four quarters of a draw.
 MYRIAD_SIMD_CLONES
 void DrawBits(uint64_t key, int64_t draws, uint64_t* __restrict out) {
@@ -64,7 +70,7 @@ void StochasticBFloat16(const uint32_t* __restrict bits, const uint16_t* __restr
   for (int64_t i = 0; i < count; ++i) stored[i] = CutToBFloat16(bits[i], random[i]);
 }
 
-// The same for numbers that no such sum takes to infinity: a look at all of them and this loop cost half of the one above.
+// As NearestSmallBFloat16().
 MYRIAD_SIMD_CLONES
 void StochasticSmallBFloat16(const uint32_t* __restrict bits, const uint16_t* __restrict random, int64_t count,
                              uint16_t* __restrict stored) {
@@ -111,7 +117,9 @@ void StoreNearest(DataType type, const float* values, int64_t count, std::byte* 
   if (type == DataType::kFloat32) {
     std::memcpy(stored, values, count * sizeof(float));
   } else if (type == DataType::kBFloat16) {
-    NearestBFloat16(reinterpret_cast<const uint32_t*>(values), count, reinterpret_cast<uint16_t*>(stored));
+    const uint32_t* const bits = reinterpret_cast<const uint32_t*>(values);
+    const bool small = LargestMagnitude(bits, count) <= kLargestSmall;
+    (small ? NearestSmallBFloat16 : NearestBFloat16)(bits, count, reinterpret_cast<uint16_t*>(stored));
   } else {
     for (int64_t i = 0; i < count; ++i) reinterpret_cast<uint16_t*>(stored)[i] = NearestHalf(values[i]);
   }

@@ -47,7 +47,7 @@ constexpr size_t kVerifyRanges = 64;
 constexpr size_t kStampsAtOnce = 4096;
 // Records of one write batch.
 constexpr size_t kBatch = 512;
-// Parts of an ingested run on their way at a time: while one is taken into the store, others are built into files.
+// Parts of an ingested run on their way at a time: one fills, the others are built into files.
 constexpr int64_t kChunkBytes = 16 << 20;
 constexpr int kChunks = 3;
 // How long a writer waits for news of compactions before it looks for itself.
@@ -169,7 +169,7 @@ class RocksColdStore : public ColdStore {
   }
 
   absl::Status Ingest(const std::function<bool(Record* record)>& next) override {
-    // While one chunk fills, another is built into files and a third put into the store.
+    // While one chunk fills, others are built into files.
     struct Chunk {
       std::vector<Encoded> records;
       std::vector<char> values;
@@ -178,6 +178,7 @@ class RocksColdStore : public ColdStore {
     const int64_t capacity = std::max<int64_t>(1, kChunkBytes / value_bytes_);
     const absl::StatusOr<bool> is_empty = IsEmpty();
     if (!is_empty.ok()) return is_empty.status();
+    ColdStoreRuns::FirstRun first_run(&*runs_);  // The chunks end before it.
     Chunk chunks[kChunks];
     for (Chunk& chunk : chunks) {
       chunk.records.reserve(capacity);
@@ -189,9 +190,9 @@ class RocksColdStore : public ColdStore {
     absl::Status status;
     // Sends off the chunk that is full; the next one to fill is the oldest that was sent.
     const auto send = [&] {
-      filling->done = std::async(std::launch::async, [this, full = filling, is_empty = *is_empty] {
-        absl::Status added = is_empty ? FromRocks(runs_->AddFirst(full->records), options_.folder)
-                                      : WriteRun(PlanColdWrite(full->records, value_bytes_, /*run_bytes=*/0, /*memtable_bytes=*/0));
+      filling->done = std::async(std::launch::async, [&, full = filling] {
+        absl::Status added = *is_empty ? FromRocks(first_run.Add(full->records), options_.folder)
+                                       : WriteRun(PlanColdWrite(full->records, value_bytes_, /*run_bytes=*/0, /*memtable_bytes=*/0));
         if (added.ok()) accepted_bytes_ += static_cast<int64_t>(full->records.size()) * options_.record_bytes;
         return added;
       });
@@ -220,7 +221,8 @@ class RocksColdStore : public ColdStore {
       const absl::Status done = chunk.done.get();
       if (status.ok()) status = done;
     }
-    return status;
+    const absl::Status finished = FromRocks(first_run.Finish(), options_.folder);
+    return status.ok() ? finished : status;
   }
 
   absl::Status Scan(uint64_t first, uint64_t end, const std::function<absl::Status(const Record& record)>& visit) override {
@@ -573,7 +575,8 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t compactions = kNewestFiles * kCompactionReadAhead + kTableWriteBuffer * 2;
   // The last file of each run may be a small one, and one has its scattered records.
   const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max(kLeastPartitionBytes, options.tuning.run_bytes) + kChunks;
-  const int64_t fresh_tables = (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + 2 * runs_at_once;
+  const int64_t fresh_tables =
+      (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + 2 * runs_at_once + ColdStoreRuns::FirstRun::kTables;
   const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
                        fresh_tables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;

@@ -99,44 +99,65 @@ rocksdb::Status ColdStoreRuns::BuildScattered(absl::Span<const ColdStore::Encode
   return status;
 }
 
-rocksdb::Status ColdStoreRuns::Add(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered) {
-  return BuildAndTakeIn(stretches, /*first=*/false, scattered);
-}
-
-rocksdb::Status ColdStoreRuns::AddFirst(absl::Span<const ColdStore::Encoded> stretches) {
-  return BuildAndTakeIn(stretches, /*first=*/true, {});
-}
-
-rocksdb::Status ColdStoreRuns::BuildAndTakeIn(absl::Span<const ColdStore::Encoded> stretches, bool first,
-                                              absl::Span<const ColdStore::Encoded> scattered) {
-  if (stretches.empty() && scattered.empty()) return rocksdb::Status::OK();
+rocksdb::Status ColdStoreRuns::Build(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered,
+                                     bool first, Tables* tables) {
   const std::vector<int64_t> cuts = Cut(stretches, value_bytes_);
-  std::vector<File> files(cuts.size() - 1);
-  for (size_t i = 0; i < files.size(); ++i) files[i] = {NextPath(), stretches[cuts[i]].key, stretches[cuts[i + 1] - 1].key};
-  const std::string scattered_path = first ? "" : NextPath();
-  absl::Cleanup remove = [&] {
-    for (const File& file : files) options_.env->DeleteFile(file.path).PermitUncheckedError();
-    if (!scattered_path.empty()) options_.env->DeleteFile(scattered_path).PermitUncheckedError();
-  };
-  std::vector<rocksdb::Status> statuses(files.size() + (first ? 0 : 1));
+  const int64_t files = static_cast<int64_t>(cuts.size()) - 1;
+  for (int64_t i = 0; i < files; ++i) tables->stretches.push_back({NextPath(), stretches[cuts[i]].key, stretches[cuts[i + 1] - 1].key});
+  if (!first) tables->scattered = NextPath();
+  absl::Cleanup remove = [&] { Delete(*tables); };
+  std::vector<rocksdb::Status> statuses(files + (first ? 0 : 1));
   builders_.Run(statuses.size(), [&](int64_t i) {
-    statuses[i] = i == static_cast<int64_t>(files.size())
-                      ? BuildScattered(stretches, scattered, scattered_path)
-                      : BuildStretches(stretches.subspan(cuts[i], cuts[i + 1] - cuts[i]), first, files[i].path);
+    statuses[i] = i == files ? BuildScattered(stretches, scattered, tables->scattered)
+                             : BuildStretches(stretches.subspan(cuts[i], cuts[i + 1] - cuts[i]), first, tables->stretches[i].path);
   });
-  rocksdb::Status status;
   for (const rocksdb::Status& built : statuses) {
-    if (status.ok()) status = built;
+    if (!built.ok()) return built;
   }
-  if (status.ok()) status = TakeIn(files, scattered_path);
-  if (status.ok()) std::move(remove).Cancel();
-  return status;
+  std::move(remove).Cancel();
+  return rocksdb::Status::OK();
 }
 
-rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& stretches, const std::string& scattered) {
+void ColdStoreRuns::Delete(const Tables& tables) const {
+  for (const File& file : tables.stretches) options_.env->DeleteFile(file.path).PermitUncheckedError();
+  if (!tables.scattered.empty()) options_.env->DeleteFile(tables.scattered).PermitUncheckedError();
+}
+
+rocksdb::Status ColdStoreRuns::Add(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered) {
+  if (stretches.empty() && scattered.empty()) return rocksdb::Status::OK();
+  Tables tables;
+  const rocksdb::Status status = Build(stretches, scattered, /*first=*/false, &tables);
+  return status.ok() ? TakeIn(tables) : status;
+}
+
+rocksdb::Status ColdStoreRuns::FirstRun::Add(absl::Span<const ColdStore::Encoded> part) {
+  Tables tables;
+  const rocksdb::Status status = runs_->Build(part, {}, /*first=*/true, &tables);
+  if (!status.ok()) return status;
+  {
+    absl::MutexLock lock(&mu_);
+    for (File& file : tables.stretches) waiting_.stretches.push_back(std::move(file));
+    if (waiting_.stretches.size() < kTables) return status;
+    tables = std::exchange(waiting_, Tables());
+  }
+  return runs_->TakeIn(tables);
+}
+
+rocksdb::Status ColdStoreRuns::FirstRun::Finish() {
+  absl::MutexLock lock(&mu_);
+  const Tables tables = std::exchange(waiting_, Tables());
+  return tables.stretches.empty() ? rocksdb::Status::OK() : runs_->TakeIn(tables);
+}
+
+ColdStoreRuns::FirstRun::~FirstRun() {
+  absl::MutexLock lock(&mu_);
+  runs_->Delete(waiting_);
+}
+
+rocksdb::Status ColdStoreRuns::TakeIn(const Tables& tables) {
+  absl::Cleanup remove = [&] { Delete(tables); };
   Arrival arrival;
-  arrival.stretches = &stretches;
-  arrival.scattered = scattered;
+  arrival.tables = &tables;
   absl::MutexLock lock(&mu_);
   arrivals_.push_back(&arrival);
   const auto may_go_on = [this, &arrival] {
@@ -145,7 +166,10 @@ rocksdb::Status ColdStoreRuns::TakeIn(const std::vector<File>& stretches, const 
   };
   while (true) {
     mu_.Await(absl::Condition(&may_go_on));
-    if (arrival.settled) return arrival.status;
+    if (arrival.settled) {
+      if (arrival.status.ok()) std::move(remove).Cancel();
+      return arrival.status;
+    }
     std::vector<Arrival*> group;
     try {
       group = NextGroup();
@@ -178,9 +202,9 @@ std::vector<ColdStoreRuns::Arrival*> ColdStoreRuns::NextGroup() {
   };
   std::deque<Arrival*> others;
   for (Arrival* arrival : arrivals_) {
-    if (std::all_of(arrival->stretches->begin(), arrival->stretches->end(), is_apart)) {
+    if (std::all_of(arrival->tables->stretches.begin(), arrival->tables->stretches.end(), is_apart)) {
       group.push_back(arrival);
-      for (const File& file : *arrival->stretches) spans[file.first_key] = file.last_key;
+      for (const File& file : arrival->tables->stretches) spans[file.first_key] = file.last_key;
     } else {
       others.push_back(arrival);
     }
@@ -196,8 +220,8 @@ rocksdb::Status ColdStoreRuns::IngestGroup(absl::Span<Arrival* const> group) con
     options.write_global_seqno = false;
     rocksdb::IngestExternalFileArg stretches, scattered;
     for (const Arrival* arrival : group) {
-      for (const File& file : *arrival->stretches) stretches.external_files.push_back(file.path);
-      if (!arrival->scattered.empty()) scattered.external_files.push_back(arrival->scattered);
+      for (const File& file : arrival->tables->stretches) stretches.external_files.push_back(file.path);
+      if (!arrival->tables->scattered.empty()) scattered.external_files.push_back(arrival->tables->scattered);
     }
     stretches.column_family = families_->stretches();
     scattered.column_family = families_->scattered();

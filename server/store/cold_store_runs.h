@@ -42,20 +42,25 @@ class ColdStoreRuns {
   // file. All or none are there, durable, when it returns. Requires: keys of each strictly increasing, none of both, none of a run that is
   // being added.
   rocksdb::Status Add(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered);
-  // The same of stretches beside which the store has no records of their keys: their tables need no filters.
-  rocksdb::Status AddFirst(absl::Span<const ColdStore::Encoded> stretches);
+
+  class FirstRun;
 
  private:
-  // A table file in the making, and the keys that it spans.
+  // A table of stretches, and the keys that it spans.
   struct File {
     std::string path;
     uint64_t first_key = 0;
     uint64_t last_key = 0;
   };
-  // The files of a run that are built.
+  // Table files beside the store, to be taken in.
+  struct Tables {
+    std::vector<File> stretches;
+    std::string scattered;  // The path of the file, if there is one.
+  };
+
+  // Tables that are built and wait for their turn.
   struct Arrival {
-    const std::vector<File>* stretches = nullptr;
-    std::string scattered;  // The path of its file, if there is one.
+    const Tables* tables = nullptr;
     rocksdb::Status status;
     bool settled = false;
   };
@@ -70,11 +75,13 @@ class ColdStoreRuns {
   // What is deleted from there with the stretches, and what is put there.
   rocksdb::Status BuildScattered(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered,
                                  const std::string& path) const;
-  rocksdb::Status BuildAndTakeIn(absl::Span<const ColdStore::Encoded> stretches, bool first,
-                                 absl::Span<const ColdStore::Encoded> scattered);
+  // Those of stretches side by side; a run that is not the first has a table of scattered records too. None is left where it fails.
+  rocksdb::Status Build(absl::Span<const ColdStore::Encoded> stretches, absl::Span<const ColdStore::Encoded> scattered, bool first,
+                        Tables* tables);
+  void Delete(const Tables& tables) const;
 
-  // Puts built files into the store, with those of others that wait.
-  rocksdb::Status TakeIn(const std::vector<File>& stretches, const std::string& scattered);
+  // Puts tables into the store, with those of others that wait, or deletes them.
+  rocksdb::Status TakeIn(const Tables& tables);
   // The arrival that waits longest, and all behind it of which no file spans keys of another one's.
   std::vector<Arrival*> NextGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   rocksdb::Status IngestGroup(absl::Span<Arrival* const> group) const;
@@ -89,6 +96,30 @@ class ColdStoreRuns {
   absl::Mutex mu_;
   std::deque<Arrival*> arrivals_ ABSL_GUARDED_BY(mu_);
   bool taking_in_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// Stretches beside which the store has no records of their keys, part by part: their tables need no filters, and as they come by the
+// thousand, many are taken in together. Thread-safe.
+class ColdStoreRuns::FirstRun {
+ public:
+  // Tables from which on those that wait are taken in.
+  static constexpr int kTables = 32;
+
+  explicit FirstRun(ColdStoreRuns* runs) : runs_(runs) {}
+  // What is not taken in by then never will be.
+  ~FirstRun();
+  FirstRun(const FirstRun&) = delete;
+  FirstRun& operator=(const FirstRun&) = delete;
+
+  // Requires: keys of a part strictly increasing, none of another part.
+  rocksdb::Status Add(absl::Span<const ColdStore::Encoded> part);
+  // All parts whose Add() returned OK are there, durable, when it does.
+  rocksdb::Status Finish();
+
+ private:
+  ColdStoreRuns* const runs_;
+  absl::Mutex mu_;
+  Tables waiting_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace myriad

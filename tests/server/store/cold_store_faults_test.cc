@@ -1,9 +1,11 @@
 // What a cold store does on a disk that is full, fails, cannot be written to or returns something else than was written.
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +19,8 @@
 #include "absl/time/time.h"
 #include "server/store/cold_store.h"
 #include "server/store/cold_store_rocksdb.h"
+#include "server/store/fresh_tables.h"
+#include "server/store/row_key.h"
 #include "tests/testing/server/faulty_files.h"
 #include "tests/testing/temp_dir.h"
 
@@ -121,6 +125,58 @@ TEST(ColdStoreFaultsTest, ARunThatCannotBeWrittenIsRefusedAndWrittenLater) {
   }
 }
 
+// Of more tables than are taken in at a time: those that were in before the disk failed stay, and no other one is left in the folder.
+TEST(ColdStoreFaultsTest, ALongRunThatCannotBeWrittenLeavesNoTablesBesideTheStore) {
+  constexpr int64_t kLargeBytes = 256 << 10;
+  constexpr uint64_t kPartitions = 60;
+  constexpr uint64_t kRows = 16;  // Of a partition: a table.
+  const std::vector<std::byte> bytes(kLargeBytes, std::byte{7});
+  for (const Fault& fault : kWriteFaults) {
+    SCOPED_TRACE(fault.name);
+    TempDir dir;
+    ColdStore::Options options;
+    options.folder = dir.File("rows");
+    options.record_bytes = kLargeBytes;
+    auto files = std::make_shared<FaultyFiles>();
+    auto store = OpenColdStoreOn(files, options);
+    ASSERT_TRUE(store.ok()) << store.status();
+    const auto ingest = [&](std::function<void(uint64_t given)> before) {
+      uint64_t given = 0;
+      return (*store)->Ingest([&](ColdStore::Record* record) {
+        if (given == kPartitions * kRows) return false;
+        before(given);
+        *record = {given / kRows << kRowKeyIndexBits | given % kRows, 3, bytes.data()};
+        ++given;
+        return true;
+      });
+    };
+    const absl::Status refused = ingest([&](uint64_t given) {
+      if (given == 55 * kRows) files->SetHook(fault.hook);
+    });
+    EXPECT_EQ(refused.code(), fault.code) << refused;
+    const auto count = [&] {
+      uint64_t records = 0;
+      const absl::Status status = (*store)->Scan(0, ~uint64_t{0}, [&](const ColdStore::Record& record) {
+        EXPECT_EQ(record.key, records / kRows << kRowKeyIndexBits | records % kRows);
+        ++records;
+        return absl::OkStatus();
+      });
+      EXPECT_TRUE(status.ok()) << status;
+      return records;
+    };
+    files->SetHook(nullptr);
+    const uint64_t there = count();
+    EXPECT_GE(there, 32 * kRows);
+    EXPECT_LT(there, kPartitions * kRows);
+    for (const auto& entry : std::filesystem::directory_iterator(options.folder)) {
+      EXPECT_FALSE(FreshTables::IsFresh(entry.path().string())) << entry.path();
+    }
+    const absl::Status taken = ingest([](uint64_t) {});
+    EXPECT_TRUE(taken.ok()) << taken;
+    EXPECT_EQ(count(), kPartitions * kRows);
+  }
+}
+
 TEST(ColdStoreFaultsTest, RecordsInMemtablesOutliveADiskThatFails) {
   for (const Fault& fault : kWriteFaults) {
     SCOPED_TRACE(fault.name);
@@ -176,6 +232,46 @@ TEST(ColdStoreFaultsTest, AReadThatFailsNamesTheRecordAndSucceedsLater) {
   EXPECT_TRUE(absl::StrContains(status.message(), "record 1000")) << status;
   EXPECT_TRUE(absl::StrContains(status.message(), rig.options.folder)) << status;
   rig.files->SetHook(nullptr);
+  rig.Check();
+}
+
+// Some rows of a stretch were written alone since: while these records cannot be read, the older ones must not stand for them.
+TEST(ColdStoreFaultsTest, AScatteredRecordThatCannotBeReadIsNotTakenForAnOlderOne) {
+  Rig rig(/*run_bytes=*/200 * kBytes);
+  const auto tables = [&] {
+    std::set<std::string> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(rig.options.folder)) {
+      if (entry.path().extension() == ".sst") paths.insert(entry.path().string());
+    }
+    return paths;
+  };
+  ASSERT_TRUE(rig.Write(Keys(0, 1000, /*stride=*/1), 1).ok());
+  ASSERT_TRUE(rig.store->Flush().ok());
+  const std::set<std::string> of_stretches = tables();
+  ASSERT_TRUE(rig.Write(Keys(100, 40, /*stride=*/20), 2).ok());
+  ASSERT_TRUE(rig.store->Flush().ok());
+  ASSERT_GT(tables().size(), of_stretches.size());
+  rig.files->SetHook([&](FaultyFiles::Access access, const std::string& path) {
+    const bool fails = access == FaultyFiles::Access::kRead && absl::EndsWith(path, ".sst") && of_stretches.count(path) == 0;
+    return fails ? IOStatus::IOError(path, "Input/output error") : IOStatus::OK();
+  });
+  const auto scan = [&] {
+    uint64_t next = 0;
+    const absl::Status status = rig.store->Scan(0, ~uint64_t{0}, [&](const ColdStore::Record& record) {
+      EXPECT_EQ(record.key, next++);
+      EXPECT_EQ(record.step, rig.steps.at(record.key)) << record.key;
+      return absl::OkStatus();
+    });
+    return std::make_pair(status, next);
+  };
+  EXPECT_TRUE(absl::IsUnavailable(scan().first)) << scan().first;
+  std::vector<std::byte> bytes(kBytes);
+  ColdStore::Target target{120, bytes.data(), 0};
+  const absl::Status read = rig.store->Read(absl::MakeSpan(&target, 1));
+  EXPECT_TRUE(absl::IsUnavailable(read)) << read << ", of step " << target.step;
+  rig.files->SetHook(nullptr);
+  EXPECT_TRUE(scan().first.ok()) << scan().first;
+  EXPECT_EQ(scan().second, 1000u);
   rig.Check();
 }
 

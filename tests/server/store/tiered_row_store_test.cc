@@ -169,6 +169,8 @@ TEST(TieredRowStoreTest, TheSlabStaysWithinItsBound) {
   EXPECT_EQ(statistics.created, rig.store().row_count());
   EXPECT_GT(statistics.misses, 0);
   EXPECT_EQ(statistics.evicted, statistics.created + statistics.misses - statistics.slab_rows);
+  EXPECT_GT(statistics.cold.record_count_estimate, 0);
+  EXPECT_LE(statistics.cold.record_count_estimate, rig.store().row_count()) << "a row counts once, however often it was written";
 }
 
 TEST(TieredRowStoreTest, AStepThatCannotFitIsRefusedAndNothingIsLost) {
