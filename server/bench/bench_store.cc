@@ -36,6 +36,8 @@ namespace myriad {
 namespace {
 
 constexpr int64_t kSequentialBytes = int64_t{1} << 30;
+// Of a write-back at least: a rate takes many batches of the queue, of which some are copied, some built and some taken in at a time.
+constexpr int64_t kWriteBackBytes = int64_t{512} << 20;
 constexpr absl::Duration kQuiet = absl::Milliseconds(300);
 
 HeadSpec HeadOf(const BenchStoreOptions& options) {
@@ -76,7 +78,8 @@ class StoreBench {
         head_(HeadOf(options)),
         codec_(head_),
         partitions_(options.rows, head_.seed, head_.partition_count),
-        pool_(options.io_threads),
+        raw_reads_(options.io_threads),
+        raw_writes_(ColdStore::kTablesWrittenAtOnce),
         random_(1) {}
 
   absl::Status Run(Figures* figures) {
@@ -164,7 +167,7 @@ class StoreBench {
   absl::Status MakeRoom() {
     int64_t largest = 0;
     for (int32_t p = 0; p < head_.partition_count; ++p) largest = std::max(largest, partitions_.size(p));
-    const int64_t records = std::max<int64_t>(options_.fetch_rows, largest * options_.partitions);
+    const int64_t records = std::max<int64_t>(options_.fetch_rows, largest * WriteBackPartitions());
     room_ = HugePages(records * codec_.record_bytes());
     if (room_.data() != nullptr) return absl::OkStatus();
     return absl::ResourceExhaustedError(absl::StrCat("no memory for ", records, " rows at a time; ask for fewer (--partitions)"));
@@ -185,11 +188,16 @@ class StoreBench {
     return {keys.begin(), keys.end()};
   }
 
-  std::vector<int32_t> RandomPartitions() {
+  int64_t WriteBackPartitions() const {
+    const int64_t partition_bytes = std::max<int64_t>(1, options_.rows * codec_.record_bytes() / head_.partition_count);
+    return std::min<int64_t>(head_.partition_count, std::max(options_.partitions, kWriteBackBytes / partition_bytes));
+  }
+
+  std::vector<int32_t> RandomPartitions(int64_t count) {
     std::vector<int32_t> all(head_.partition_count);
     for (int32_t p = 0; p < head_.partition_count; ++p) all[p] = p;
     std::shuffle(all.begin(), all.end(), random_);
-    all.resize(options_.partitions);
+    all.resize(count);
     return all;
   }
 
@@ -227,7 +235,7 @@ class StoreBench {
     for (size_t i = 0; i < groups.size(); ++i) {
       measured->rows += static_cast<int64_t>(groups[i].size());
       measured->bound_bytes += BytesRead(traces[i]);
-      const absl::StatusOr<double> raw = ReplayReads(traces[i], &pool_);
+      const absl::StatusOr<double> raw = ReplayReads(traces[i], &raw_reads_);
       if (!raw.ok()) return raw.status();
       seconds += *raw;
     }
@@ -255,7 +263,7 @@ class StoreBench {
     for (int round = 0; round < options_.rounds; ++round) {
       std::vector<Targets> groups;
       // All into one place: the rows of a call are looked at before the next comes.
-      for (const std::vector<uint64_t>& keys : KeysReadTogether(RandomPartitions())) groups.push_back(TargetsOf(keys));
+      for (const std::vector<uint64_t>& keys : KeysReadTogether(RandomPartitions(options_.partitions))) groups.push_back(TargetsOf(keys));
       if (absl::Status status = Fetch(groups, &measured); !status.ok()) return status;
     }
     figures->measured.push_back(measured);
@@ -284,7 +292,7 @@ class StoreBench {
     Measured measured{"partition write-back", "the same files, synced"};
     for (int round = 0; round < options_.rounds; ++round) {
       std::vector<uint64_t> keys;
-      for (const int32_t partition : RandomPartitions()) {
+      for (const int32_t partition : RandomPartitions(WriteBackPartitions())) {
         for (const uint64_t key : KeysOf(partition)) keys.push_back(key);
       }
       const std::vector<ColdStore::Record> records = RecordsOf(keys, round);
@@ -296,7 +304,7 @@ class StoreBench {
       if (!status.ok()) return status;
       const std::vector<FileAccess> trace = trace_.Stop();
       Settle();
-      const absl::StatusOr<double> raw = ReplayTableWrites(trace, folder_, &pool_);
+      const absl::StatusOr<double> raw = ReplayTableWrites(trace, folder_, &raw_writes_);
       if (!raw.ok()) return raw.status();
       measured.bound_seconds.push_back(*raw);
       measured.rows = static_cast<int64_t>(records.size());
@@ -330,7 +338,7 @@ class StoreBench {
     const Pattern patterns[] = {
         {"a pool's rows",
          [&]() -> std::vector<std::vector<uint64_t>> {
-           if (coming.empty()) coming = RandomPartitions();
+           if (coming.empty()) coming = RandomPartitions(options_.partitions);
            const std::vector<uint64_t> partition = KeysOf(coming.back());
            coming.pop_back();
            return {partition, RandomKeys(static_cast<int64_t>(partition.size()) / 4)};
@@ -338,7 +346,7 @@ class StoreBench {
         {"whole partitions",
          [&]() -> std::vector<std::vector<uint64_t>> {
            std::vector<uint64_t> keys;
-           for (const int32_t partition : RandomPartitions()) {
+           for (const int32_t partition : RandomPartitions(options_.partitions)) {
              for (const uint64_t key : KeysOf(partition)) keys.push_back(key);
            }
            return {keys};
@@ -375,7 +383,8 @@ class StoreBench {
   const HeadSpec head_;
   const RowCodec codec_;
   const Partitions partitions_;
-  IoPool pool_;  // Of the raw disk: the same depth of queue.
+  IoPool raw_reads_;  // The same depths of the disk's queue as the store's.
+  IoPool raw_writes_;
   std::mt19937_64 random_;
   ColdStoreTrace trace_;
   ColdStore::Options store_options_;

@@ -19,7 +19,7 @@ struct BenchStoreOptions {
   int dim = 512;                         // D.
   DataType dtype = DataType::kBFloat16;  // Of weights and momentum.
   int64_t fetch_rows = 16384;            // Rows of a random fetch, and of a random write-back.
-  int64_t partitions = 64;               // Partitions of a partition fetch and of a write-back.
+  int64_t partitions = 64;               // Partitions of a partition fetch, and of a write-back at least.
   int rounds = 5;                        // Of each measurement; the store and the raw disk take turns.
   double churn = 0.0;         // Write back so many times the data, by partitions and then at random, for the write amplification.
   int64_t hot_rows = 100000;  // Rows in memory for the comparison with memcpy; 0 leaves it out.

@@ -37,7 +37,7 @@ int BenchStoreMain(const char* name, int argc, char** argv) {
       ->check(CLI::IsMember({"bf16", "float32"}))
       ->capture_default_str();
   add("--fetch-rows", &options.fetch_rows, "Rows of a random fetch");
-  add("--partitions", &options.partitions, "Partitions of a partition fetch and of a write-back");
+  add("--partitions", &options.partitions, "Partitions of a partition fetch, and of a write-back at least: one has 512 MiB");
   add("--rounds", &options.rounds, "Of each measurement; the store and its bound take turns");
   add("--hot-rows", &options.hot_rows, "Rows in memory for the comparison with memcpy; 0 leaves it out");
   add("--churn", &options.churn, "Also write back so many times the data, by partitions and at random, for the write amplification");

@@ -577,7 +577,7 @@ int64_t ColdStore::MemoryBytes(int64_t records, const Options& options) {
   const int64_t runs_at_once = kMostBytesWrittenAtOnce / std::max(kLeastPartitionBytes, options.tuning.run_bytes) + kChunks;
   const int64_t fresh_tables =
       (kMostBytesWrittenAtOnce + kChunks * kChunkBytes) / kLeastTableBytes + 2 * runs_at_once + ColdStoreRuns::FirstRun::kTables;
-  const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + ColdStoreRuns::kBuilders * 2 * kTableWriteBuffer +
+  const int64_t runs = kBlockCacheBytes + kChunks * kChunkBytes + kTablesWrittenAtOnce * 2 * kTableWriteBuffer +
                        fresh_tables * static_cast<int64_t>(TableEnds::kFirstBytes + TableEnds::kLastBytes);
   return tables + files * kOpenFileBytes + memtables + reads + compactions + runs;
 }

@@ -52,6 +52,8 @@ class ColdStore {
   static constexpr int64_t kMostOpenFiles = 16384;
   // Of all calls of WriteEncoded() at a time: so much MemoryBytes() counts for what they keep on its way.
   static constexpr int64_t kMostBytesWrittenAtOnce = int64_t{96} << 20;
+  // Table files that are written at a time, of all calls: the queue depth of the disk there.
+  static constexpr int kTablesWrittenAtOnce = 8;
   // Added to the step of a record of which only the first bytes are stored (KeepShort()); what follows them is read as zeros.
   static constexpr int64_t kShort = int64_t{1} << 62;
   static bool IsShort(int64_t step) { return step >= kShort; }

@@ -47,7 +47,7 @@ rocksdb::Status PutAll(absl::Span<const ColdStore::Encoded> records, rocksdb::Ss
 
 ColdStoreRuns::ColdStoreRuns(rocksdb::DB* db, const ColdStoreFamilies* families, const rocksdb::Options& options, const std::string& folder,
                              int64_t value_bytes)
-    : db_(db), families_(families), options_(options), builders_(kBuilders), value_bytes_(value_bytes) {
+    : db_(db), families_(families), options_(options), builders_(ColdStore::kTablesWrittenAtOnce), value_bytes_(value_bytes) {
   std::string session;
   db->GetDbSessionId(session).PermitUncheckedError();  // Never fails.
   prefix_ = absl::StrCat(folder, "/", FreshTables::kPrefix, session, "-");

@@ -26,10 +26,6 @@ namespace myriad {
 // Thread-safe.
 class ColdStoreRuns {
  public:
-  // Threads that build files, of all runs; a run of one file is built by its caller. Some compute while others wait for their writes. Reads
-  // have threads of their own.
-  static constexpr int kBuilders = 8;
-
   // `db` and the families outlive it. Files in the making lie in `folder`, under names that no other process gives.
   ColdStoreRuns(rocksdb::DB* db, const ColdStoreFamilies* families, const rocksdb::Options& options, const std::string& folder,
                 int64_t value_bytes);
@@ -89,6 +85,8 @@ class ColdStoreRuns {
   rocksdb::DB* const db_;
   const ColdStoreFamilies* const families_;
   const rocksdb::Options options_;
+  // Build files, of all runs; a run of one file is built by its caller. Some compute while others wait for their writes. Reads have threads
+  // of their own.
   IoPool builders_;
   std::string prefix_;  // Of the paths of files in the making.
   const int64_t value_bytes_;
