@@ -135,7 +135,10 @@ rocksdb::Status ColdStoreRuns::FirstRun::Add(absl::Span<const ColdStore::Encoded
   const rocksdb::Status status = runs_->Build(part, {}, /*first=*/true, &tables);
   if (!status.ok()) return status;
   {
+    absl::Cleanup remove = [&] { runs_->Delete(tables); };
     absl::MutexLock lock(&mu_);
+    waiting_.stretches.reserve(waiting_.stretches.size() + tables.stretches.size());
+    std::move(remove).Cancel();  // From here on nothing fails.
     for (File& file : tables.stretches) waiting_.stretches.push_back(std::move(file));
     if (waiting_.stretches.size() < kTables) return status;
     tables = std::exchange(waiting_, Tables());

@@ -1,5 +1,4 @@
 // What a cold store does on a disk that is full, fails, cannot be written to or returns something else than was written.
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,9 +18,9 @@
 #include "absl/time/time.h"
 #include "server/store/cold_store.h"
 #include "server/store/cold_store_rocksdb.h"
-#include "server/store/fresh_tables.h"
 #include "server/store/row_key.h"
 #include "tests/testing/server/faulty_files.h"
+#include "tests/testing/server/table_files.h"
 #include "tests/testing/temp_dir.h"
 
 namespace myriad {
@@ -168,9 +167,7 @@ TEST(ColdStoreFaultsTest, ALongRunThatCannotBeWrittenLeavesNoTablesBesideTheStor
     const uint64_t there = count();
     EXPECT_GE(there, 32 * kRows);
     EXPECT_LT(there, kPartitions * kRows);
-    for (const auto& entry : std::filesystem::directory_iterator(options.folder)) {
-      EXPECT_FALSE(FreshTables::IsFresh(entry.path().string())) << entry.path();
-    }
+    EXPECT_EQ(FreshTableFilesIn(options.folder), std::set<std::string>());
     const absl::Status taken = ingest([](uint64_t) {});
     EXPECT_TRUE(taken.ok()) << taken;
     EXPECT_EQ(count(), kPartitions * kRows);
@@ -238,19 +235,12 @@ TEST(ColdStoreFaultsTest, AReadThatFailsNamesTheRecordAndSucceedsLater) {
 // Some rows of a stretch were written alone since: while these records cannot be read, the older ones must not stand for them.
 TEST(ColdStoreFaultsTest, AScatteredRecordThatCannotBeReadIsNotTakenForAnOlderOne) {
   Rig rig(/*run_bytes=*/200 * kBytes);
-  const auto tables = [&] {
-    std::set<std::string> paths;
-    for (const auto& entry : std::filesystem::directory_iterator(rig.options.folder)) {
-      if (entry.path().extension() == ".sst") paths.insert(entry.path().string());
-    }
-    return paths;
-  };
   ASSERT_TRUE(rig.Write(Keys(0, 1000, /*stride=*/1), 1).ok());
   ASSERT_TRUE(rig.store->Flush().ok());
-  const std::set<std::string> of_stretches = tables();
+  const std::set<std::string> of_stretches = TableFilesIn(rig.options.folder);
   ASSERT_TRUE(rig.Write(Keys(100, 40, /*stride=*/20), 2).ok());
   ASSERT_TRUE(rig.store->Flush().ok());
-  ASSERT_GT(tables().size(), of_stretches.size());
+  ASSERT_GT(TableFilesIn(rig.options.folder).size(), of_stretches.size());
   rig.files->SetHook([&](FaultyFiles::Access access, const std::string& path) {
     const bool fails = access == FaultyFiles::Access::kRead && absl::EndsWith(path, ".sst") && of_stretches.count(path) == 0;
     return fails ? IOStatus::IOError(path, "Input/output error") : IOStatus::OK();

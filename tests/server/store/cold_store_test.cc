@@ -17,8 +17,8 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "server/store/fresh_tables.h"
 #include "server/store/row_key.h"
+#include "tests/testing/server/table_files.h"
 #include "tests/testing/temp_dir.h"
 
 namespace myriad {
@@ -83,12 +83,6 @@ std::vector<uint64_t> KeysOfPartitions(int count, std::mt19937_64& random) {
     for (uint64_t i = 0; i < run; ++i) keys.insert(first + i);
   }
   return {keys.begin(), keys.end()};
-}
-
-int FreshTablesIn(const std::string& folder) {
-  int count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) count += FreshTables::IsFresh(entry.path().string());
-  return count;
 }
 
 std::vector<uint64_t> RandomKeys(int count, uint64_t seed) {
@@ -270,7 +264,7 @@ TEST(ColdStoreTest, ASortedRunIsTakenWhole) {
     return ++given < 3;
   })));
   model.Check(store.get());
-  EXPECT_EQ(FreshTablesIn(dir.File("rows")), 0);
+  EXPECT_EQ(FreshTableFilesIn(dir.File("rows")), std::set<std::string>());
 }
 
 // A process may be killed when a run is in the store under its new name and not yet gone under the old one. What comes next must not be
@@ -288,10 +282,8 @@ TEST(ColdStoreTest, ALeftoverThatIsALinkOfATableIsNotWrittenTo) {
     ASSERT_TRUE(store.ok()) << store.status();
     model.Put(store->get(), keys, 1);
   }
-  std::vector<std::filesystem::path> tables;
-  for (const auto& entry : std::filesystem::directory_iterator(options.folder)) {
-    if (entry.path().extension() == ".sst") tables.push_back(entry.path());
-  }
+  const std::set<std::string> found = TableFilesIn(options.folder);
+  const std::vector<std::string> tables(found.begin(), found.end());
   ASSERT_GE(tables.size(), 1u);
   const auto leftover = [&](size_t number) { return absl::StrCat(options.folder, "/run-", number, ".sst"); };
   for (size_t i = 0; i < tables.size(); ++i) std::filesystem::create_hard_link(tables[i], leftover(i));
@@ -326,10 +318,8 @@ TEST(ColdStoreTest, DamageOnTheDiskIsALoss) {
   ASSERT_TRUE(store->Flush().ok());
   store.reset();
   std::string largest;
-  for (const auto& entry : std::filesystem::directory_iterator(dir.File("rows"))) {
-    if (entry.path().extension() == ".sst" && (largest.empty() || entry.file_size() > std::filesystem::file_size(largest))) {
-      largest = entry.path().string();
-    }
+  for (const std::string& path : TableFilesIn(dir.File("rows"))) {
+    if (largest.empty() || std::filesystem::file_size(path) > std::filesystem::file_size(largest)) largest = path;
   }
   ASSERT_FALSE(largest.empty());
   {
